@@ -1,0 +1,3 @@
+module github.com/edwarnicke/genericsync
+
+go 1.26
