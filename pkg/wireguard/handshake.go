@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wireguard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	wg "golang.zx2c4.com/wireguard/device"
+)
+
+// ErrClosed is wrapped by Handshake when the tunnel is closed meanwhile.
+var ErrClosed = errors.New("tunnel is closed")
+
+// firstRepeats are when the initiation is sent again while nothing answers.
+//
+// WireGuard makes no two initiations within five seconds, and neither do we:
+// these are copies of one datagram, as a network may make them. A peer that has
+// seen it drops a copy for its timestamp; one that came up a moment too late, or
+// did not get the first, answers it.
+var firstRepeats = []time.Duration{
+	10 * time.Millisecond, 30 * time.Millisecond, 100 * time.Millisecond,
+	300 * time.Millisecond, time.Second, 2 * time.Second,
+}
+
+// Handshake makes sure that the peer is there and has the right keys: it
+// returns at once if there is a session, else it initiates one and waits for it
+// as long as ctx allows, while the initiation is repeated. The error says what
+// to check.
+//
+// Only one of two peers should call it: handshakes of both that cross each
+// other take five seconds longer.
+func (t *Tunnel) Handshake(ctx context.Context) error {
+	start := time.Now()
+	repeats := firstRepeats
+	var again <-chan time.Time
+	for first := true; ; first = false {
+		t.life.Lock()
+		begun := t.life.begun
+		t.life.Unlock()
+		last, err := t.lastHandshake()
+		if err != nil {
+			return fmt.Errorf("wireguard handshake with %s: %w", t.config.Remote, err)
+		}
+		if time.Since(last) < wg.RejectAfterTime {
+			return nil
+		}
+		if first {
+			if err := t.peer.SendHandshakeInitiation(false); err != nil && !errors.Is(err, errTransport) {
+				return fmt.Errorf("wireguard handshake with %s: %w", t.config.Remote, err)
+			}
+		}
+		if len(repeats) > 0 {
+			again = time.After(time.Until(start.Add(repeats[0])))
+		}
+		select {
+		case <-begun:
+		case <-again:
+			repeats, again = repeats[1:], nil
+			t.repeatInitiation()
+		case <-t.Done():
+			return fmt.Errorf("wireguard handshake with %s: %w", t.config.Remote, ErrClosed)
+		case <-ctx.Done():
+			return t.unanswered(ctx, time.Since(start))
+		}
+	}
+}
+
+// repeatInitiation sends a copy of the initiation that nothing has answered.
+func (t *Tunnel) repeatInitiation() {
+	message, to := t.pendingInitiation(), t.sentTo.Load()
+	if message == nil || to == nil {
+		return
+	}
+	if err := t.transmit(to, [][]byte{message}); err != nil {
+		t.logf("repeat initiation: %v", err)
+	}
+}
+
+// unanswered is the error for a handshake that did not come to its end.
+func (t *Tunnel) unanswered(ctx context.Context, waited time.Duration) error {
+	advice := fmt.Sprintf("check that the peer listens there, that its UDP port %d and our %d pass every firewall between, "+
+		"that the peer's public key is %s, and that it knows ours, %s",
+		t.config.Remote.Port(), t.config.Local.Port(), t.config.PeerKey, t.public)
+	if err := t.sendError.Load(); err != nil {
+		advice = fmt.Sprintf("%s, and why this failed: %v", advice, *err)
+	}
+	return fmt.Errorf("wireguard handshake with %s: no valid answer within %s: %s: %w",
+		t.config.Remote, waited.Round(time.Millisecond), advice, context.Cause(ctx))
+}

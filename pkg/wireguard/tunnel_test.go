@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wireguard
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestPacketsCrossATunnelBothWays(t *testing.T) {
+	p := newPair(t, HubConfig{})
+	a, b := p.open(t)
+	shake(t, a)
+	for i := range uint32(100) {
+		a.inside.out <- packet(1400, i)
+		b.inside.expect(t, i)
+		b.inside.out <- packet(64, i)
+		a.inside.expect(t, i)
+	}
+	for _, e := range []end{a, b} {
+		s, err := e.Stats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.RxPackets != 100 || s.TxPackets != 100 || s.RxBytes+s.TxBytes != 100*1464 {
+			t.Errorf("counters are %+v", s)
+		}
+		if s.LastHandshake.IsZero() || s.WireTxBytes < s.TxBytes || s.WireRxBytes < s.RxBytes {
+			t.Errorf("device counters are %+v", s)
+		}
+		if s.Endpoint != e.config.Remote {
+			t.Errorf("endpoint is %s, want %s", s.Endpoint, e.config.Remote)
+		}
+	}
+}
+
+func TestPacketStartsHandshakeByItself(t *testing.T) {
+	p := newPair(t, HubConfig{})
+	a, b := p.open(t)
+	b.inside.out <- packet(100, 7)
+	a.inside.expect(t, 7)
+}
+
+func TestOpenAloneSendsNothing(t *testing.T) {
+	p := newPair(t, HubConfig{})
+	var sent atomic.Int32
+	p.wire.intercept(func(_, _ netip.AddrPort, d [][]byte) [][]byte { sent.Add(1); return d })
+	a, _ := p.open(t)
+	if n := sent.Load(); n != 0 {
+		t.Fatalf("%d bursts were sent before a handshake was asked for", n)
+	}
+	shake(t, a)
+	if sent.Load() == 0 {
+		t.Fatal("a handshake sent nothing")
+	}
+}
+
+func TestKeepalivesAreOnAfterHandshakeOnBothEnds(t *testing.T) {
+	p := newPair(t, HubConfig{})
+	a, b := p.open(t)
+	shake(t, a)
+	for _, e := range []end{a, b} {
+		eventually(t, "keepalive interval is 10 s", func() bool {
+			text, err := e.wg.IpcGet()
+			return err == nil && strings.Contains(text, "persistent_keepalive_interval=10\n")
+		})
+	}
+}
+
+func TestHandshakeSucceedsWhenPeerComesLate(t *testing.T) {
+	p := newPair(t, HubConfig{})
+	ka, kb := randomKey(t), randomKey(t)
+	a := openEnd(t, p.a, Config{PrivateKey: ka, PeerKey: public(t, kb), Local: addrA, Remote: addrB})
+	var once sync.Once
+	late := make(chan struct{})
+	p.wire.intercept(func(_, _ netip.AddrPort, d [][]byte) [][]byte {
+		once.Do(func() { close(late) })
+		return d
+	})
+	done := make(chan error, 1)
+	start := time.Now()
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second)
+		defer cancel()
+		done <- a.Handshake(ctx)
+	}()
+	<-late
+	eventually(t, "initiation was dropped", func() bool { return p.b.Counters().Dropped[DropUnknownKey] > 0 })
+	openEnd(t, p.b, Config{PrivateKey: kb, PeerKey: public(t, ka), Local: addrB, Remote: addrA})
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("established %v after the first initiation", time.Since(start))
+}
+
+func TestHandshakeErrorSaysWhatToCheck(t *testing.T) {
+	p := newPair(t, HubConfig{})
+	stranger := public(t, randomKey(t))
+	a := openEnd(t, p.a, Config{PrivateKey: randomKey(t), PeerKey: stranger, Local: addrA, Remote: addrB})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	err := a.Handshake(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("error is %v, want deadline exceeded", err)
+	}
+	for _, want := range []string{addrB.String(), "51820", "firewall", stranger.String(), a.PublicKey().String()} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error %q does not name %s", err, want)
+		}
+	}
+	if strings.Contains(err.Error(), a.key.String()) {
+		t.Errorf("error %q holds the private key", err)
+	}
+}
+
+func TestHandshakeOutlivesTransportErrors(t *testing.T) {
+	p := newPair(t, HubConfig{})
+	a, _ := p.open(t)
+	flaky := &failing{Transport: p.wire}
+	flaky.fail.Store(2)
+	p.a.transport = flaky
+	shake(t, a)
+	s, err := a.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.SendErrors != 2 {
+		t.Errorf("%d send errors were counted, want 2", s.SendErrors)
+	}
+}
+
+// failing is a transport whose next sends fail.
+type failing struct {
+	Transport
+	fail atomic.Int32
+}
+
+func (f *failing) Send(local, remote netip.AddrPort, datagrams [][]byte) error {
+	if f.fail.Add(-1) >= 0 {
+		return errors.New("no next hop")
+	}
+	return f.Transport.Send(local, remote, datagrams)
+}
+
+func TestClosedTunnelFailsHandshake(t *testing.T) {
+	p := newPair(t, HubConfig{})
+	a := openEnd(t, p.a, Config{PrivateKey: randomKey(t), PeerKey: public(t, randomKey(t)), Local: addrA, Remote: addrB})
+	sent := make(chan struct{}, 16)
+	p.wire.intercept(func(_, _ netip.AddrPort, d [][]byte) [][]byte { sent <- struct{}{}; return d })
+	done := make(chan error, 1)
+	go func() { done <- a.Handshake(context.Background()) }()
+	<-sent
+	a.Close()
+	if err := <-done; !errors.Is(err, ErrClosed) {
+		t.Fatalf("error is %v, want ErrClosed", err)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	key, peer := randomKey(t), public(t, randomKey(t))
+	for name, c := range map[string]struct {
+		change func(*Config)
+		want   string
+	}{
+		"no private key":      {func(c *Config) { c.PrivateKey = Key{} }, "private key is missing"},
+		"no peer key":         {func(c *Config) { c.PeerKey = Key{} }, "peer key is missing"},
+		"itself as peer":      {func(c *Config) { c.PeerKey = public(t, key) }, "peer key is our own"},
+		"no remote":           {func(c *Config) { c.Remote = netip.AddrPort{} }, "remote endpoint"},
+		"remote port 0":       {func(c *Config) { c.Remote = netip.AddrPortFrom(c.Remote.Addr(), 0) }, "remote endpoint"},
+		"no local":            {func(c *Config) { c.Local = netip.AddrPort{} }, "local endpoint"},
+		"mixed IP versions":   {func(c *Config) { c.Local = netip.MustParseAddrPort("[::1]:1") }, "different IP versions"},
+		"MTU of no IP packet": {func(c *Config) { c.MTU = 20 }, "mtu 20"},
+		"MTU beyond UDP":      {func(c *Config) { c.MTU = 65535 }, "mtu 65535"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+			hub := NewHub(&wire{}, HubConfig{})
+			cfg := Config{PrivateKey: key, PeerKey: peer, Local: addrA, Remote: addrB}
+			c.change(&cfg)
+			inside := newMemory()
+			_, err := hub.Open(t.Context(), cfg, inside)
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error is %v, want %q in it", err, c.want)
+			}
+			if n := inside.closes.Load(); n != 1 {
+				t.Errorf("inside was closed %d times, want once", n)
+			}
+			if n := len(hub.rosters.keys); n != 0 {
+				t.Errorf("%d tunnels stay with the hub", n)
+			}
+		})
+	}
+}
+
+func TestOpenRefusesKeyInUse(t *testing.T) {
+	p := newPair(t, HubConfig{})
+	a, _ := p.open(t)
+	inside := newMemory()
+	cfg := Config{PrivateKey: a.key, PeerKey: public(t, randomKey(t)), Local: addrA, Remote: addrB}
+	if _, err := p.a.Open(t.Context(), cfg, inside); !errors.Is(err, ErrKeyInUse) {
+		t.Fatalf("error is %v, want ErrKeyInUse", err)
+	}
+	if n := inside.closes.Load(); n != 1 {
+		t.Errorf("inside was closed %d times, want once", n)
+	}
+	a.Close()
+	if b, err := p.a.Open(t.Context(), cfg, newMemory()); err != nil {
+		t.Fatalf("after the other was closed: %v", err)
+	} else {
+		b.Close()
+	}
+}
+
+func TestCloseFreesEverything(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	p := newPair(t, HubConfig{})
+	for range 3 {
+		a, b := p.open(t)
+		shake(t, a)
+		a.inside.out <- packet(100, 1)
+		b.inside.expect(t, 1)
+		var closing sync.WaitGroup
+		for range 3 {
+			closing.Go(a.Close)
+			closing.Go(b.Close)
+		}
+		closing.Wait()
+		for _, e := range []end{a, b} {
+			if n := e.inside.closes.Load(); n != 1 {
+				t.Errorf("inside was closed %d times, want once", n)
+			}
+		}
+	}
+	for name, h := range map[string]*Hub{"a": p.a, "b": p.b} {
+		if h.indices.live != 0 || len(h.rosters.keys) != 0 || len(h.rosters.at) != 0 || len(h.rosters.all.list) != 0 {
+			t.Errorf("hub %s keeps %d indices, %d keys, %d addresses", name, h.indices.live, len(h.rosters.keys), len(h.rosters.at))
+		}
+	}
+	p.a.Close()
+	p.b.Close()
+	if _, err := p.a.Open(t.Context(), Config{PrivateKey: randomKey(t), PeerKey: randomKey(t), Local: addrA, Remote: addrB}, newMemory()); err == nil {
+		t.Error("a closed hub opened a tunnel")
+	}
+}
+
+func TestTunnelIsDoneWhenInsideFails(t *testing.T) {
+	p := newPair(t, HubConfig{})
+	a, _ := p.open(t)
+	if err := a.inside.Close(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-a.Done():
+	case <-time.After(5 * time.Second):
+		t.Fatal("tunnel is not done")
+	}
+	a.Close()
+}
