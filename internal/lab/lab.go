@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package lab builds two nodes on one machine, for the demo and the tests: each
+// node is a network namespace, an underlay link joins them, each pod is a
+// namespace of its own, and every program of the mesh runs as a real process.
+//
+// Nothing of the machine is changed: the namespaces have no way out of the lab,
+// and each process has a mount namespace of its own.
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/nsm-afxdp/forwarder/internal/netns"
+)
+
+// UplinkName is the name of each node's link to the other.
+const UplinkName = "eth0"
+
+// Config is what a lab looks like. The zero value is two nodes on an IPv4
+// underlay of MTU 1500.
+type Config struct {
+	// Tag tells labs of different programs apart in names of namespaces.
+	Tag string
+	// Bin is the folder of the programs: forwarder, nsmgr, registry, nsc, nse.
+	Bin string
+	// MTU of the underlay in bytes.
+	MTU int
+	// IPv6 makes the tunnel addresses IPv6.
+	IPv6 bool
+	// LogLevel of all programs (INFO).
+	LogLevel string
+	// MaxTokenLifetime bounds refresh and timeout (10m).
+	MaxTokenLifetime time.Duration
+}
+
+// Lab is two nodes and what runs on them.
+type Lab struct {
+	Config
+	// Dir holds sockets and logs.
+	Dir   string
+	Nodes []*Node
+	// Registry runs on the first node.
+	Registry *Process
+
+	name       string
+	identities *identities
+	pods       []*Namespace
+	processes  []*Process
+}
+
+// Node is a network namespace with an uplink.
+type Node struct {
+	*Namespace
+	// Index is 0 or 1.
+	Index int
+	// Addr is the node's tunnel address.
+	Addr netip.Addr
+	// Dir holds the node's sockets and logs.
+	Dir string
+
+	NSMgr     *Process
+	Forwarder *Process
+
+	lab *Lab
+}
+
+// New makes the namespaces and the underlay. Start runs the mesh on it.
+func New(cfg Config) (_ *Lab, err error) {
+	if cfg.Tag == "" {
+		cfg.Tag = "lab"
+	}
+	if cfg.MTU == 0 {
+		cfg.MTU = 1500
+	}
+	if cfg.LogLevel == "" {
+		cfg.LogLevel = "INFO"
+	}
+	if cfg.MaxTokenLifetime == 0 {
+		cfg.MaxTokenLifetime = 10 * time.Minute
+	}
+	if err := Sweep(cfg.Tag); err != nil {
+		return nil, fmt.Errorf("clean up after an earlier run: %w", err)
+	}
+	l := &Lab{Config: cfg, name: labName(cfg.Tag, os.Getpid()) + "-" + fmt.Sprint(sequence.Add(1))}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.Close())
+		}
+	}()
+	l.Dir = filepath.Join(os.TempDir(), l.name)
+	if err := os.MkdirAll(l.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("make the lab's folder: %w", err)
+	}
+	for i := range 2 {
+		if err := l.addNode(i); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.joinNodes(); err != nil {
+		return nil, err
+	}
+	l.identities = newIdentities()
+	return l, nil
+}
+
+func (l *Lab) addNode(i int) error {
+	ns, err := newNamespace(fmt.Sprintf("%s-node%d", l.name, i+1))
+	if err != nil {
+		return err
+	}
+	n := &Node{
+		Namespace: ns, Index: i, lab: l,
+		Addr: netip.AddrFrom4([4]byte{10, 99, 0, byte(i + 1)}),
+		Dir:  filepath.Join(l.Dir, fmt.Sprintf("node%d", i+1)),
+	}
+	if l.IPv6 {
+		n.Addr = netip.MustParseAddr(fmt.Sprintf("fd00:99::%d", i+1))
+	}
+	l.Nodes = append(l.Nodes, n)
+	if err := os.MkdirAll(n.BPFFS(), 0o755); err != nil {
+		return fmt.Errorf("make the node's folder: %w", err)
+	}
+	if err := unix.Mount("bpf", n.BPFFS(), "bpf", 0, ""); err != nil {
+		return fmt.Errorf("mount a bpffs for %s: %w", n.Name, err)
+	}
+	return nil
+}
+
+// BPFFS is where the node's bpffs is mounted.
+func (n *Node) BPFFS() string { return filepath.Join(n.Dir, "bpf") }
+
+// joinNodes makes the underlay: a veth pair with an end in each node.
+func (l *Lab) joinNodes() error {
+	fds := make([]netlink.NsFd, 2)
+	for i, n := range l.Nodes {
+		f, err := os.Open(n.Path)
+		if err != nil {
+			return fmt.Errorf("join the nodes: %w", err)
+		}
+		defer func() { _ = f.Close() }()
+		fds[i] = netlink.NsFd(f.Fd())
+	}
+	err := netns.Do(l.Nodes[0].Path, func() error {
+		return netlink.LinkAdd(&netlink.Veth{
+			LinkAttrs: netlink.LinkAttrs{Name: UplinkName, MTU: l.MTU, Namespace: fds[0], NumTxQueues: 1, NumRxQueues: 1},
+			PeerName:  UplinkName, PeerNamespace: fds[1], PeerMTU: uint32(l.MTU),
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("join the nodes: %w", err)
+	}
+	for _, n := range l.Nodes {
+		if err := netns.Do(n.Path, n.configureUplink); err != nil {
+			return fmt.Errorf("configure the uplink of %s: %w", n.Name, err)
+		}
+	}
+	return nil
+}
+
+func (n *Node) configureUplink() error {
+	link, err := netlink.LinkByName(UplinkName)
+	if err != nil {
+		return err
+	}
+	bits := 24
+	if n.Addr.Is6() {
+		bits = 64
+	}
+	addr, err := netlink.ParseAddr(netip.PrefixFrom(n.Addr, bits).String())
+	if err != nil {
+		return err
+	}
+	addr.Flags = unix.IFA_F_NODAD
+	if err := netlink.AddrAdd(link, addr); err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(link)
+}
+
+// Pod makes a network namespace for a pod on the node.
+func (n *Node) Pod(name string) (*Namespace, error) {
+	ns, err := newNamespace(fmt.Sprintf("%s-%s", n.lab.name, name))
+	if err != nil {
+		return nil, err
+	}
+	n.lab.pods = append(n.lab.pods, ns)
+	return ns, nil
+}
+
+// RemovePod kills the pod's processes and removes its namespace, as a kubelet
+// would.
+func (l *Lab) RemovePod(pod *Namespace) error {
+	for _, p := range l.processes {
+		if p.netns == pod.Path {
+			p.Kill()
+		}
+	}
+	l.pods = slices.DeleteFunc(l.pods, func(n *Namespace) bool { return n == pod })
+	return pod.remove()
+}
+
+// Close ends every process and removes all that the lab made. Programs get
+// SIGTERM and ten seconds.
+func (l *Lab) Close() error {
+	var errs []error
+	// In the opposite order of starting: clients close their connections
+	// while the mesh still runs.
+	for _, p := range slices.Backward(l.processes) {
+		errs = append(errs, p.Stop(10*time.Second))
+	}
+	if l.identities != nil {
+		l.identities.close()
+	}
+	for _, ns := range l.pods {
+		errs = append(errs, ns.remove())
+	}
+	for _, n := range l.Nodes {
+		errs = append(errs, n.Namespace.remove())
+	}
+	if l.Dir != "" {
+		errs = append(errs, removeDir(l.Dir))
+	}
+	return errors.Join(errs...)
+}
+
+// Ping sends count echo requests from a namespace, ten a second, and returns an
+// error unless all are answered.
+func Ping(ctx context.Context, from *Namespace, to netip.Addr, count int) (string, error) {
+	return Run(ctx, from.Path, "ping", "-n", "-q", "-c", fmt.Sprint(count), "-i", "0.1", "-W", "2", to.String())
+}

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vxlan
+
+import (
+	"context"
+
+	"github.com/networkservicemesh/api/pkg/api/networkservice"
+	vxlanmech "github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/vxlan"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/vxlan/vni"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/core/chain"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/core/next"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/utils/metadata"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/nsm-afxdp/forwarder/pkg/networkservice/port"
+)
+
+type server struct {
+	underlay Underlay
+}
+
+// NewServer serves forwarders of other nodes; localPort zero means DefaultPort.
+func NewServer(underlay Underlay, localPort uint16) networkservice.NetworkServiceServer {
+	return chain.NewNetworkServiceServer(
+		vni.NewServer(underlay.Addr().AsSlice(), vni.WithTunnelPort(end{port: localPort}.portOrDefault())),
+		&server{underlay: underlay},
+	)
+}
+
+func (s *server) Request(ctx context.Context, request *networkservice.NetworkServiceRequest) (*networkservice.Connection, error) {
+	mechanism := vxlanmech.ToMechanism(request.GetConnection().GetMechanism())
+	if mechanism == nil {
+		return next.Server(ctx).Request(ctx, request)
+	}
+	p, err := newPort(destination(mechanism), source(mechanism), mechanism.VNI())
+	if err != nil {
+		return nil, err
+	}
+	limitMTU(s.underlay, request.GetConnection())
+	conn, err := next.Server(ctx).Request(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	if mechanism := vxlanmech.ToMechanism(conn.GetMechanism()); mechanism != nil {
+		mechanism.SetMTU(limitMTU(s.underlay, conn))
+	}
+	port.Store(ctx, metadata.IsClient(s), p)
+	return conn, nil
+}
+
+func (s *server) Close(ctx context.Context, conn *networkservice.Connection) (*emptypb.Empty, error) {
+	port.Delete(ctx, metadata.IsClient(s))
+	return next.Server(ctx).Close(ctx, conn)
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command runner runs the tests of all modules of the tree and closes with a
+// summary: what failed with its output, what was skipped with its reason, and
+// the counts.
+//
+//	go run ./test/runner [-v] [-run regexp] [-modules dir,dir] [packages]
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	modules := flag.String("modules", ".", "comma-separated folders of the modules to test")
+	run := flag.String("run", "", "only tests that match, as in go test")
+	verbose := flag.Bool("v", false, "print the output of tests that pass, too")
+	timeout := flag.Duration("timeout", 15*time.Minute, "limit for each test binary")
+	flag.Parse()
+	packages := flag.Args()
+	if len(packages) == 0 {
+		packages = []string{"./..."}
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	s := &summary{verbose: *verbose, output: map[test][]string{}}
+	for _, module := range strings.Split(*modules, ",") {
+		args := []string{"test", "-json", "-p", "2", "-timeout", timeout.String()}
+		if *run != "" {
+			args = append(args, "-run", *run)
+		}
+		if err := s.runModule(ctx, module, append(args, packages...)); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", module, err)
+			s.failed = append(s.failed, test{Package: module, Test: "(go test)"})
+		}
+	}
+	s.print()
+	if len(s.failed) > 0 || s.passed == 0 {
+		os.Exit(1)
+	}
+}
+
+// event is a line of go test -json (see go doc test2json).
+type event struct {
+	Action  string
+	Package string
+	Test    string
+	Elapsed float64
+	Output  string
+}
+
+type test struct{ Package, Test string }
+
+func (t test) String() string { return t.Package + " " + t.Test }
+
+type skip struct {
+	test
+	reason string
+}
+
+type summary struct {
+	verbose bool
+	output  map[test][]string
+	passed  int
+	failed  []test
+	skipped []skip
+}
+
+func (s *summary) runModule(ctx context.Context, dir string, args []string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Stderr = os.Stderr
+	// The tests get the chance to remove their namespaces.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 30 * time.Second
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	failedBefore := len(s.failed)
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		var e event
+		if json.Unmarshal(lines.Bytes(), &e) != nil {
+			fmt.Println(lines.Text())
+			continue
+		}
+		s.add(&e)
+	}
+	err = cmd.Wait()
+	if len(s.failed) > failedBefore {
+		return nil // the failure has been told with its test
+	}
+	return err
+}
+
+func (s *summary) add(e *event) {
+	t := test{e.Package, e.Test}
+	switch e.Action {
+	case "output", "build-output":
+		s.output[t] = append(s.output[t], e.Output)
+		if s.verbose {
+			fmt.Print(e.Output)
+		}
+	case "pass":
+		s.end(t, e, "ok  ")
+		if e.Test != "" {
+			s.passed++
+		}
+	case "fail", "build-fail":
+		if e.Test != "" || !s.hasFailed(e.Package) {
+			s.failed = append(s.failed, t)
+			if !s.verbose {
+				fmt.Print(strings.Join(s.output[t], ""))
+			}
+		}
+		s.end(t, e, "FAIL")
+	case "skip":
+		if e.Test != "" {
+			s.skipped = append(s.skipped, skip{t, reason(s.output[t])})
+		}
+		delete(s.output, t)
+	}
+}
+
+// end forgets a test's output, and prints a line when it is a package's.
+func (s *summary) end(t test, e *event, verdict string) {
+	delete(s.output, t)
+	if e.Test == "" {
+		fmt.Printf("%s %7.1fs  %s\n", verdict, e.Elapsed, e.Package)
+	}
+}
+
+func (s *summary) hasFailed(pkg string) bool {
+	return slices.ContainsFunc(s.failed, func(t test) bool { return t.Package == pkg })
+}
+
+// reason is what a skipped test said last before its verdict.
+func reason(output []string) string {
+	for _, line := range slices.Backward(output) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "---") || strings.HasPrefix(line, "===") {
+			continue
+		}
+		if _, text, found := strings.Cut(line, ".go:"); found {
+			if _, text, found = strings.Cut(text, ": "); found {
+				return text
+			}
+		}
+		return line
+	}
+	return "no reason given"
+}
+
+func (s *summary) print() {
+	if len(s.skipped) > 0 {
+		fmt.Println("\nSkipped:")
+		for _, k := range s.skipped {
+			fmt.Printf("  %s: %s\n", k.test, k.reason)
+		}
+	}
+	if len(s.failed) > 0 {
+		fmt.Println("\nFailed:")
+		for _, t := range s.failed {
+			fmt.Printf("  %s\n", t)
+		}
+	}
+	fmt.Printf("\n%d passed, %d failed, %d skipped\n", s.passed, len(s.failed), len(s.skipped))
+}
