@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package classifier
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// The pins of one interface: the link and each map, by name, in one folder.
+// suffixNext marks maps that wait for the program to be replaced.
+const (
+	pinLink    = "link"
+	suffixNext = "_next"
+)
+
+type pins struct {
+	root, dir string
+}
+
+// PinPath is the folder in which the link ("link") and the maps ("xsks_map",
+// "counters", ...) of an interface are pinned. It is the name of the
+// interface, with bytes that are none of [A-Za-z0-9_-] as %xx: a bpffs takes no
+// dots.
+func PinPath(pinDir, iface string) string {
+	var name strings.Builder
+	for _, b := range []byte(iface) {
+		switch {
+		case b >= 'a' && b <= 'z', b >= 'A' && b <= 'Z', b >= '0' && b <= '9', b == '_', b == '-':
+			name.WriteByte(b)
+		default:
+			fmt.Fprintf(&name, "%%%02x", b)
+		}
+	}
+	return filepath.Join(pinDir, name.String())
+}
+
+func pinsOf(pinDir, iface string) *pins {
+	return &pins{root: pinDir, dir: PinPath(pinDir, iface)}
+}
+
+func (p *pins) link() string { return filepath.Join(p.dir, pinLink) }
+
+func (p *pins) path(name string) string { return filepath.Join(p.dir, name) }
+
+func (p *pins) makeDir() error {
+	if err := os.Mkdir(p.dir, 0o700); err != nil {
+		return fmt.Errorf("make pin folder: %w", err)
+	}
+	return nil
+}
+
+func (p *pins) pinMaps(maps map[string]*ebpf.Map, suffix string) error {
+	for name, m := range maps {
+		if err := m.Pin(p.path(name + suffix)); err != nil {
+			return fmt.Errorf("pin map %s: %w", name, err)
+		}
+		// Maps are pinned again by a take-over: the handle need not know.
+	}
+	return nil
+}
+
+// loadMaps opens the pinned maps; those that are missing are left out.
+func (p *pins) loadMaps() (map[string]*ebpf.Map, error) {
+	maps := make(map[string]*ebpf.Map)
+	for _, name := range mapNames {
+		m, err := ebpf.LoadPinnedMap(p.path(name), nil)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			closeMaps(maps)
+			return nil, fmt.Errorf("open pinned map %s: %w", name, err)
+		}
+		maps[name] = m
+	}
+	return maps, nil
+}
+
+func (p *pins) renameNext(maps map[string]*ebpf.Map) error {
+	for name := range maps {
+		if err := os.Rename(p.path(name+suffixNext), p.path(name)); err != nil {
+			return fmt.Errorf("replace pinned map: %w", err)
+		}
+	}
+	return nil
+}
+
+func (p *pins) removeNext() error {
+	var errs []error
+	for _, name := range mapNames {
+		errs = append(errs, removeIfThere(p.path(name+suffixNext)))
+	}
+	return errors.Join(errs...)
+}
+
+// remove removes the folder of the interface. Files that we did not make keep it.
+func (p *pins) remove() error {
+	errs := []error{removeIfThere(p.link())}
+	for _, name := range mapNames {
+		errs = append(errs, removeIfThere(p.path(name)))
+	}
+	errs = append(errs, p.removeNext(), removeIfThere(p.dir))
+	return errors.Join(errs...)
+}
+
+// removeAll also removes the folder of all interfaces if this was the last.
+func (p *pins) removeAll() error {
+	if err := p.remove(); err != nil {
+		return err
+	}
+	err := os.Remove(p.root)
+	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) || // other interfaces
+		errors.Is(err, unix.EBUSY) || errors.Is(err, fs.ErrNotExist) { // a mount of its own
+		return nil
+	}
+	return err
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// lockPins makes the folder of all interfaces and keeps other processes from
+// attaching and detaching until unlock is called.
+func lockPins(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make pin folder: %w", err)
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return nil, fmt.Errorf("inspect pin folder %s: %w", dir, err)
+	}
+	if st.Type != unix.BPF_FS_MAGIC {
+		return nil, fmt.Errorf("pin folder %s is not on a bpffs: mount one (mount -t bpf bpf DIR)", dir)
+	}
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open pin folder %s: %w", dir, err)
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock pin folder %s: %w", dir, err), unix.Close(fd))
+	}
+	return func() { _ = unix.Close(fd) }, nil // closing unlocks
+}
+
+// pinnedLink is the link that an earlier process left on the interface.
+type pinnedLink struct {
+	link    link.Link
+	program *ebpf.Program // nil if we may not open it (CAP_SYS_ADMIN)
+	mode    Mode
+}
+
+// remove detaches the link and removes its pins.
+func (l *pinnedLink) remove(p *pins) error {
+	l.forgetProgram()
+	return errors.Join(l.link.Detach(), p.remove(), l.link.Close())
+}
+
+// restore puts the program of the earlier process back.
+func (l *pinnedLink) restore() error {
+	if l.program == nil {
+		return nil
+	}
+	defer l.forgetProgram()
+	return l.link.Update(l.program)
+}
+
+func (l *pinnedLink) forgetProgram() {
+	if l.program != nil {
+		_ = l.program.Close() // only a handle
+		l.program = nil
+	}
+}
+
+// findEarlier looks for the pinned link of the interface, and tidies PinDir on
+// the way: pins of interfaces that are gone are removed, and those of an
+// interface that was renamed are moved to its present name.
+func findEarlier(cfg *Config, d *device) (*pinnedLink, error) {
+	own := pinsOf(cfg.PinDir, cfg.Interface)
+	entries, err := os.ReadDir(cfg.PinDir)
+	if err != nil {
+		return nil, fmt.Errorf("read pin folder: %w", err)
+	}
+	var found *pinnedLink
+	var at *pins
+	for _, entry := range entries {
+		p := &pins{root: cfg.PinDir, dir: filepath.Join(cfg.PinDir, entry.Name())}
+		if !entry.IsDir() || !p.madeByUs() {
+			continue
+		}
+		l, err := p.open(cfg, d)
+		if err != nil {
+			return nil, err
+		}
+		if l != nil {
+			found, at = l, p
+		}
+	}
+	if at != nil && at.dir != own.dir {
+		cfg.Log.Info("moving pins of a renamed interface", "from", at.dir, "to", own.dir)
+		if err := os.Rename(at.dir, own.dir); err != nil {
+			return nil, errors.Join(fmt.Errorf("move pins of renamed interface: %w", err), found.link.Close())
+		}
+	}
+	if found != nil {
+		return found, own.removeNext()
+	}
+	if _, err := os.Lstat(own.link()); err == nil {
+		return nil, fmt.Errorf("pins in %s belong to an interface %s of another network namespace: choose another pin folder",
+			own.dir, cfg.Interface)
+	}
+	// A start that was interrupted while it pinned.
+	return nil, own.remove()
+}
+
+// madeByUs tells our folders from others that may lie beside them.
+func (p *pins) madeByUs() bool {
+	_, err := os.Lstat(p.path(bpfMapPinholes))
+	return err == nil
+}
+
+// open returns the link if it is on the interface d, and removes the pins if it
+// is on none.
+func (p *pins) open(cfg *Config, d *device) (*pinnedLink, error) {
+	l, err := link.LoadPinnedLink(p.link(), nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		cfg.Log.Info("removing pins that an interrupted start left", "folder", p.dir)
+		return nil, p.remove()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open pinned link %s: %w", p.link(), err)
+	}
+	program, index, err := linkTarget(l)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("inspect pinned link %s: %w", p.link(), err), l.Close())
+	}
+	if index == 0 {
+		cfg.Log.Info("removing pins of an interface that is gone", "folder", p.dir)
+		return nil, errors.Join(p.remove(), l.Close())
+	}
+	for _, on := range d.programs {
+		// Program ids are unique, indexes only within a network namespace.
+		if index == d.index && on.ID == uint32(program) && (on.Name == "" || on.Ours()) {
+			earlier := &pinnedLink{link: l, mode: on.Mode}
+			if prog, err := ebpf.NewProgramFromID(program); err == nil {
+				earlier.program = prog
+			}
+			return earlier, nil
+		}
+	}
+	return nil, l.Close()
+}
+
+// Uninstall detaches the classifier that is pinned for an interface and removes
+// its pins, also if the interface is gone. It is no error if there is none.
+func Uninstall(pinDir, iface string) error {
+	if _, err := os.Stat(pinDir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	unlock, err := lockPins(pinDir)
+	if err != nil {
+		return fmt.Errorf("uninstall classifier of %s: %w", iface, err)
+	}
+	defer unlock()
+	p := pinsOf(pinDir, iface)
+	var errs []error
+	if l, err := link.LoadPinnedLink(p.link(), nil); err == nil {
+		errs = append(errs, l.Detach(), l.Close())
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	if err := errors.Join(append(errs, p.removeAll())...); err != nil {
+		return fmt.Errorf("uninstall classifier of %s: %w", iface, err)
+	}
+	return nil
+}
