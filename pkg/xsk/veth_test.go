@@ -23,8 +23,9 @@ import (
 const etherType = 0x88b5
 
 // netns puts the test into a network and mount namespace of its own. Its thread
-// ends with the test, and the namespaces with it.
-func netns(t testing.TB) {
+// ends with the test, and the namespaces with it. Subtests call enter to be in
+// the same network namespace.
+func netns(t testing.TB) (enter func(testing.TB)) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, for network namespaces and XDP")
@@ -35,6 +36,18 @@ func netns(t testing.TB) {
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		t.Fatalf("make mounts private: %v", err)
+	}
+	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatalf("open network namespace: %v", err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return func(t testing.TB) {
+		t.Helper()
+		runtime.LockOSThread()
+		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
+			t.Fatalf("enter network namespace: %v", err)
+		}
 	}
 }
 
@@ -201,4 +214,16 @@ func forward(from, to *Socket, burst []Desc) (int, error) {
 		from.Recycle(burst[sent:n])
 	}
 	return sent, to.Kick()
+}
+
+// registered tells whether an XSKMAP has a socket for the queue. The kernel does
+// not let one look that up, but refuses to replace what is not there. Any bound
+// socket will do as the probe.
+func registered(t testing.TB, m *ebpf.Map, queue int, probe *Socket) bool {
+	t.Helper()
+	err := m.Update(uint32(queue), uint32(probe.FD()), ebpf.UpdateExist)
+	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+		t.Fatal(err)
+	}
+	return err == nil
 }
