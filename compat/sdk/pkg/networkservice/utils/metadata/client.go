@@ -13,15 +13,21 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/next"
 )
 
-// NewClient is NewServer for the clients behind it.
+// NewClient is NewServer for a client chain. Inside a server chain that has
+// metadata it does nothing, since the maps there serve both halves.
 func NewClient() networkservice.NetworkServiceClient { return new(metadataClient) }
 
 type metadataClient struct{ store }
 
+func shared(ctx context.Context) bool { return ctx.Value(contextKey{}) != nil }
+
 func (c *metadataClient) Request(ctx context.Context, request *networkservice.NetworkServiceRequest, opts ...grpc.CallOption) (*networkservice.Connection, error) {
+	if shared(ctx) {
+		return next.Client(ctx).Request(ctx, request, opts...)
+	}
 	id := request.GetConnection().GetId()
-	m, fresh := c.load(id)
-	conn, err := next.Client(ctx).Request(context.WithValue(ctx, clientKey{}, m), request, opts...)
+	ctx, fresh := c.enter(ctx, id)
+	conn, err := next.Client(ctx).Request(ctx, request, opts...)
 	if err != nil && fresh {
 		c.drop(id)
 	}
@@ -29,8 +35,11 @@ func (c *metadataClient) Request(ctx context.Context, request *networkservice.Ne
 }
 
 func (c *metadataClient) Close(ctx context.Context, conn *networkservice.Connection, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	if shared(ctx) {
+		return next.Client(ctx).Close(ctx, conn, opts...)
+	}
 	id := conn.GetId()
-	m, _ := c.load(id)
+	ctx, _ = c.enter(ctx, id)
 	defer c.drop(id)
-	return next.Client(ctx).Close(context.WithValue(ctx, clientKey{}, m), conn, opts...)
+	return next.Client(ctx).Close(ctx, conn, opts...)
 }

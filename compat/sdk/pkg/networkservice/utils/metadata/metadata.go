@@ -11,25 +11,25 @@ import (
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 )
 
-type (
-	serverKey struct{}
-	clientKey struct{}
-)
+type contextKey struct{}
+
+// halves are the maps of one connection at one hop. A client chain that runs
+// inside a server chain shares those of the server, so that a server element
+// sees what the client half has left.
+type halves struct{ server, client sync.Map }
 
 // Map returns the map of the connection that ctx serves: isClient tells the
-// client half of a hop from its server half. It panics if the chain has no
-// metadata element of that half.
+// client half of a hop from its server half. It panics if there is no metadata
+// element ahead in the chain.
 func Map(parent context.Context, isClient bool) *sync.Map {
-	var key interface{} = serverKey{}
-	element := "metadata.NewServer()"
-	if isClient {
-		key, element = clientKey{}, "metadata.NewClient()"
-	}
-	m, ok := parent.Value(key).(*sync.Map)
+	h, ok := parent.Value(contextKey{}).(*halves)
 	if !ok {
-		panic("metadata: put " + element + " into the chain, ahead of this element")
+		panic("metadata: the chain has no metadata.NewServer() or NewClient() ahead of this element")
 	}
-	return m
+	if isClient {
+		return &h.client
+	}
+	return &h.server
 }
 
 // IsClient says whether in is the client half of an element.
@@ -39,15 +39,15 @@ func IsClient(in interface{}) bool {
 }
 
 // store holds the maps of one element by connection id.
-type store struct{ maps sync.Map }
+type store struct{ connections sync.Map }
 
-// load returns the map of id, and whether it was made just now.
-func (s *store) load(id string) (m *sync.Map, fresh bool) {
-	if m, ok := s.maps.Load(id); ok {
-		return m.(*sync.Map), false
+// enter returns ctx with the maps of id, and whether they were made just now.
+func (s *store) enter(ctx context.Context, id string) (_ context.Context, fresh bool) {
+	h, known := s.connections.Load(id)
+	if !known {
+		h, known = s.connections.LoadOrStore(id, new(halves))
 	}
-	loaded, ok := s.maps.LoadOrStore(id, new(sync.Map))
-	return loaded.(*sync.Map), !ok
+	return context.WithValue(ctx, contextKey{}, h), !known
 }
 
-func (s *store) drop(id string) { s.maps.Delete(id) }
+func (s *store) drop(id string) { s.connections.Delete(id) }

@@ -12,17 +12,17 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/next"
 )
 
-// NewServer returns the element that gives the servers behind it their map. It
-// wants begin ahead of it, so that one connection is served by one call at a
-// time. A connection whose first Request fails, or which is closed, loses it.
+// NewServer returns the element that gives those behind it their maps. It wants
+// begin ahead of it, so that a connection is served by one call at a time. A
+// connection whose first Request fails, or which is closed, loses its maps.
 func NewServer() networkservice.NetworkServiceServer { return new(metadataServer) }
 
 type metadataServer struct{ store }
 
 func (s *metadataServer) Request(ctx context.Context, request *networkservice.NetworkServiceRequest) (*networkservice.Connection, error) {
 	id := request.GetConnection().GetId()
-	m, fresh := s.load(id)
-	conn, err := next.Server(ctx).Request(context.WithValue(ctx, serverKey{}, m), request)
+	ctx, fresh := s.enter(ctx, id)
+	conn, err := next.Server(ctx).Request(ctx, request)
 	if err != nil && fresh {
 		s.drop(id)
 	}
@@ -31,7 +31,7 @@ func (s *metadataServer) Request(ctx context.Context, request *networkservice.Ne
 
 func (s *metadataServer) Close(ctx context.Context, conn *networkservice.Connection) (*emptypb.Empty, error) {
 	id := conn.GetId()
-	m, _ := s.load(id)
+	ctx, _ = s.enter(ctx, id)
 	defer s.drop(id)
-	return next.Server(ctx).Close(context.WithValue(ctx, serverKey{}, m), conn)
+	return next.Server(ctx).Close(ctx, conn)
 }
