@@ -54,11 +54,11 @@ func wrap(raw net.Conn) net.Conn {
 		return raw
 	}
 	return &conn{
-		Conn:     unixConn,
-		socket:   unixConn,
-		control:  make([]byte, unix.CmsgSpace(4*maxPerMessage)),
-		arrived:  make(map[inode]int),
-		waiting:  make(map[inode][]chan<- uintptr),
+		Conn:    unixConn,
+		socket:  unixConn,
+		control: make([]byte, unix.CmsgSpace(4*maxPerMessage)),
+		arrived: make(map[inode]int),
+		waiting: make(map[inode][]chan<- uintptr),
 	}
 }
 
