@@ -17,10 +17,11 @@ import (
 )
 
 // Classifier is the part of classifier.Classifier that connections need.
-// Pinholes are reference-counted: each Open wants one Close.
+// Pinholes are reference-counted: each Open wants one
+// ClosePinhole.
 type Classifier interface {
 	Open(p classifier.Pinhole) error
-	Close(p classifier.Pinhole) error
+	ClosePinhole(p classifier.Pinhole) error
 }
 
 type key struct{}
@@ -59,7 +60,7 @@ func open(ctx context.Context, c Classifier, isClient bool) error {
 	if !had {
 		return nil
 	}
-	return c.Close(old.(classifier.Pinhole))
+	return c.ClosePinhole(old.(classifier.Pinhole))
 }
 
 // shut closes the pinhole of one side, if one is open.
@@ -68,7 +69,7 @@ func shut(ctx context.Context, c Classifier, isClient bool) error {
 	if !had {
 		return nil
 	}
-	return c.Close(old.(classifier.Pinhole))
+	return c.ClosePinhole(old.(classifier.Pinhole))
 }
 
 // openBoth opens both sides, or none.

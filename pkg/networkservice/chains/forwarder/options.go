@@ -11,6 +11,7 @@ import (
 	registryapi "github.com/networkservicemesh/api/pkg/api/registry"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/authorize"
 	registryauthorize "github.com/networkservicemesh/sdk/pkg/registry/common/authorize"
+	monitorauthorize "github.com/networkservicemesh/sdk/pkg/tools/monitorconnection/authorize"
 	"google.golang.org/grpc"
 
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/metrics"
@@ -50,7 +51,7 @@ func newOptions(changes []Option) *options {
 		connectTo:        &url.URL{Scheme: "unix", Path: "/connect.to.socket"},
 		dialTimeout:      750 * time.Millisecond,
 		authorizeServer:  authorize.NewServer(authorize.Any()),
-		authorizeMonitor: authorize.NewMonitorConnectionServer(authorize.Any()),
+		authorizeMonitor: monitorauthorize.NewMonitorConnectionServer(monitorauthorize.Any()),
 		authorizeNS:      registryauthorize.NewNetworkServiceRegistryClient(registryauthorize.Any()),
 		authorizeNSE:     registryauthorize.NewNetworkServiceEndpointRegistryClient(registryauthorize.Any()),
 	}

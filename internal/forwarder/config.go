@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package forwarder is the forwarder process: its configuration, what it sets
+// up on the node, and the phases of a run. The chain that answers requests is in
+// pkg/networkservice/chains/forwarder.
+package forwarder
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/nsm-afxdp/forwarder/pkg/classifier"
+	"github.com/nsm-afxdp/forwarder/pkg/xsk"
+)
+
+// Config is read from the environment, prefix NSM_. The first part has the
+// stock forwarder's names and defaults.
+type Config struct {
+	Name                   string            `default:"forwarder" desc:"name of the forwarder and of its registration"`
+	Labels                 map[string]string `default:"p2p:true" desc:"labels of the registration"`
+	NSName                 string            `default:"forwarder" desc:"network service that the forwarder registers for" split_words:"true" envconfig:"NSNAME"`
+	ConnectTo              url.URL           `default:"unix:///connect.to.socket" desc:"URL of the nsmgr" split_words:"true"`
+	ListenOn               url.URL           `default:"unix:///listen.on.socket" desc:"URL to serve requests on" split_words:"true"`
+	MaxTokenLifetime       time.Duration     `default:"10m" desc:"longest lifetime of a token" split_words:"true"`
+	RegistryClientPolicies []string          `default:"etc/nsm/opa/common/.*.rego,etc/nsm/opa/registry/.*.rego,etc/nsm/opa/client/.*.rego" desc:"paths of OPA policies for the registry's answers" split_words:"true"`
+	LogLevel               string            `default:"INFO" desc:"log level: TRACE, DEBUG, INFO, WARN, ERROR" split_words:"true"`
+	DialTimeout            time.Duration     `default:"750ms" desc:"limit for dialling the next hop" split_words:"true"`
+
+	OpenTelemetryEndpoint string        `default:"otel-collector.observability.svc.cluster.local:4317" desc:"OpenTelemetry collector, used if TELEMETRY is set" split_words:"true"`
+	MetricsExportInterval time.Duration `default:"10s" desc:"how often metrics go to the collector" split_words:"true"`
+	PprofEnabled          bool          `default:"false" desc:"serve profiles" split_words:"true"`
+	PprofListenOn         string        `default:"localhost:6060" desc:"address to serve profiles on" split_words:"true"`
+
+	PrometheusListenOn            string        `default:":8081" desc:"address to serve Prometheus metrics on, used if PROMETHEUS is set" split_words:"true"`
+	PrometheusCAFile              string        `default:"" desc:"CA of clients that may read the metrics" split_words:"true" envconfig:"PROMETHEUS_CA_FILE"`
+	PrometheusKeyFile             string        `default:"" desc:"key of the metrics server" split_words:"true"`
+	PrometheusCertFile            string        `default:"" desc:"certificate of the metrics server" split_words:"true"`
+	PrometheusMonitorCertificate  bool          `default:"false" desc:"reload the certificate when its file changes" split_words:"true"`
+	PrometheusServerHeaderTimeout time.Duration `default:"5s" desc:"limit for reading a request's header" split_words:"true"`
+	PrometheusMaxBindThreshold    time.Duration `default:"120s" desc:"how long to try to bind the metrics server" split_words:"true"`
+
+	TunnelIP          net.IP   `desc:"IP address of this node's end of tunnels; by default the first of the interface with the default route" split_words:"true" envconfig:"TUNNEL_IP"`
+	VxlanPort         uint16   `default:"0" desc:"UDP port of VXLAN; 0 is 4789" split_words:"true"`
+	MechanismPriority []string `default:"" desc:"mechanism types to prefer, best first" split_words:"true"`
+
+	// What follows is ours.
+
+	ForwardingPlane string `default:"auto" desc:"what moves packets: auto, embedded" split_words:"true"`
+	XDPMode         string `default:"auto" desc:"how the classifier attaches to the uplink: auto, native, generic" envconfig:"XDP_MODE"`
+	AFXDPMode       string `default:"auto" desc:"how AF_XDP sockets bind: auto, copy, zerocopy" envconfig:"AF_XDP_MODE"`
+	HugePages       bool   `default:"false" desc:"take packet memory from the reserve of 2 MiB pages" split_words:"true"`
+	BPFFS           string `default:"/sys/fs/bpf" desc:"where a bpffs is, or is to be mounted, for the pins that let a restart take over" envconfig:"BPF_FS"`
+	KeepClassifier  bool   `default:"false" desc:"leave the idle classifier attached on exit, for drivers whose link goes down when XDP detaches" split_words:"true"`
+	StatusSocket    string `default:"/var/run/nsm-forwarder/status.sock" desc:"unix socket that forwarder status asks" split_words:"true"`
+	StateFile       string `default:"/var/run/nsm-forwarder/settings.json" desc:"file that remembers changed settings of the host until they are put back" split_words:"true"`
+}
+
+// Validate checks what the types cannot.
+func (c *Config) Validate() error {
+	switch c.ForwardingPlane {
+	case "auto", "embedded":
+	default:
+		return fmt.Errorf("NSM_FORWARDING_PLANE=%q: this build has the planes auto and embedded", c.ForwardingPlane)
+	}
+	if _, ok := xdpModes[c.XDPMode]; !ok {
+		return fmt.Errorf("NSM_XDP_MODE=%q: want auto, native or generic", c.XDPMode)
+	}
+	if _, ok := socketModes[c.AFXDPMode]; !ok {
+		return fmt.Errorf("NSM_AF_XDP_MODE=%q: want auto, copy or zerocopy", c.AFXDPMode)
+	}
+	if c.ListenOn.Scheme != "unix" && c.ListenOn.Scheme != "tcp" {
+		return fmt.Errorf("NSM_LISTEN_ON=%s: the scheme must be unix or tcp", &c.ListenOn)
+	}
+	return nil
+}
+
+var xdpModes = map[string]classifier.Mode{
+	"auto": classifier.Auto, "native": classifier.Native, "generic": classifier.Generic,
+}
+
+var socketModes = map[string]xsk.Mode{
+	"auto": xsk.Auto, "copy": xsk.Copy, "zerocopy": xsk.ZeroCopy,
+}

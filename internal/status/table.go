@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+)
+
+// WriteTable prints the status for people.
+func (s *Status) WriteTable(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	row := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) }
+
+	row("forwarder %s, process %d, up %s, plane %s", s.Name, s.PID, time.Since(s.Started).Round(time.Second), s.Plane)
+	if u := s.Uplink; u != nil {
+		copying := "copy"
+		if u.ZeroCopy {
+			copying = "zero-copy"
+		}
+		row("uplink %s %s, MTU %d, queues %d, XDP %s, AF_XDP %s", u.Interface, u.Address, u.MTU, u.Queues, u.XDPMode, copying)
+	}
+
+	row("\nCLASSIFIER\tREASON\tPACKETS\tBYTES")
+	for _, c := range s.Counters {
+		row("%s\t%s\t%d\t%d", c.Verdict, c.Reason, c.Packets, c.Bytes)
+	}
+	row("\nPINHOLE\tCONNECTIONS")
+	for _, p := range s.Pinholes {
+		row("%s\t%d", p.To, p.References)
+	}
+	row("\nCONNECTION\tPAYLOAD\tMTU\tPATH\tSIDE\tPORT\tRX PACKETS\tRX BYTES\tTX PACKETS\tTX BYTES\tDROPS")
+	for _, l := range s.Links {
+		row("%s\t%s\t%d\t%s\tclient\t%s", l.ID, l.Payload, l.MTU, l.Path, l.Client)
+		row("\t\t\t\tendpoint\t%s", l.Endpoint)
+	}
+	return t.Flush()
+}
+
+// String is the columns of a port.
+func (p Port) String() string {
+	c := p.Counters
+	return fmt.Sprintf("%s\t%d\t%d\t%d\t%d\t%d", p.Description, c.RxPackets, c.RxBytes, c.TxPackets, c.TxBytes, c.Drops)
+}
