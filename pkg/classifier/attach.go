@@ -195,6 +195,7 @@ func (c *Classifier) takeOver(cfg *Config, earlier *pinnedLink) (err error) {
 		if err != nil {
 			err = u.run(fmt.Errorf("take over: %w", err))
 		}
+		earlier.closeProgram()
 	}()
 	kept, err := c.pins.loadMaps()
 	if err != nil {
@@ -228,7 +229,6 @@ func (c *Classifier) takeOver(cfg *Config, earlier *pinnedLink) (err error) {
 		return err
 	}
 	c.link, c.mode = earlier.link, earlier.mode
-	earlier.forgetProgram()
 	cfg.Log.Info("took over the classifier of an earlier process", "interface", c.name,
 		"mode", c.mode, "remade maps", len(remade))
 	return nil

@@ -164,8 +164,7 @@ type pinnedLink struct {
 
 // remove detaches the link and removes its pins.
 func (l *pinnedLink) remove(p *pins) error {
-	l.forgetProgram()
-	return errors.Join(l.link.Detach(), p.remove(), l.link.Close())
+	return errors.Join(l.link.Detach(), p.remove(), l.close())
 }
 
 // restore puts the program of the earlier process back.
@@ -173,11 +172,15 @@ func (l *pinnedLink) restore() error {
 	if l.program == nil {
 		return nil
 	}
-	defer l.forgetProgram()
 	return l.link.Update(l.program)
 }
 
-func (l *pinnedLink) forgetProgram() {
+func (l *pinnedLink) close() error {
+	l.closeProgram()
+	return l.link.Close()
+}
+
+func (l *pinnedLink) closeProgram() {
 	if l.program != nil {
 		_ = l.program.Close() // only a handle
 		l.program = nil
@@ -187,13 +190,17 @@ func (l *pinnedLink) forgetProgram() {
 // findEarlier looks for the pinned link of the interface, and tidies PinDir on
 // the way: pins of interfaces that are gone are removed, and those of an
 // interface that was renamed are moved to its present name.
-func findEarlier(cfg *Config, d *device) (*pinnedLink, error) {
+func findEarlier(cfg *Config, d *device) (found *pinnedLink, err error) {
+	defer func() {
+		if err != nil && found != nil {
+			err = errors.Join(err, found.close())
+		}
+	}()
 	own := pinsOf(cfg.PinDir, cfg.Interface)
 	entries, err := os.ReadDir(cfg.PinDir)
 	if err != nil {
 		return nil, fmt.Errorf("read pin folder: %w", err)
 	}
-	var found *pinnedLink
 	var at *pins
 	for _, entry := range entries {
 		p := &pins{root: cfg.PinDir, dir: filepath.Join(cfg.PinDir, entry.Name())}
@@ -202,7 +209,7 @@ func findEarlier(cfg *Config, d *device) (*pinnedLink, error) {
 		}
 		l, err := p.open(cfg, d)
 		if err != nil {
-			return nil, err
+			return found, err
 		}
 		if l != nil {
 			found, at = l, p
@@ -211,7 +218,7 @@ func findEarlier(cfg *Config, d *device) (*pinnedLink, error) {
 	if at != nil && at.dir != own.dir {
 		cfg.Log.Info("moving pins of a renamed interface", "from", at.dir, "to", own.dir)
 		if err := os.Rename(at.dir, own.dir); err != nil {
-			return nil, errors.Join(fmt.Errorf("move pins of renamed interface: %w", err), found.link.Close())
+			return found, fmt.Errorf("move pins of renamed interface: %w", err)
 		}
 	}
 	if found != nil {

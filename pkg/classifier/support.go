@@ -31,6 +31,7 @@ type Support struct {
 
 // Numbers of linux/netdev.h.
 const (
+	netdevVersion   = 1
 	netdevCmdDevGet = 1
 
 	netdevDevIfindex     = 1
@@ -43,6 +44,13 @@ const (
 	netdevXDPRxSG     = 1 << 5
 )
 
+// genericHeader is struct genlmsghdr: command, version and two bytes that
+// the kernel wants to be zero, which nl.Genlmsg leaves to chance.
+type genericHeader [nl.SizeofGenlmsg]byte
+
+func (h genericHeader) Len() int          { return len(h) }
+func (h genericHeader) Serialize() []byte { return h[:] }
+
 func readSupport(index int) (Support, error) {
 	family, err := netlink.GenlFamilyGet("netdev")
 	if errors.Is(err, unix.ENOENT) {
@@ -52,7 +60,7 @@ func readSupport(index int) (Support, error) {
 		return Support{}, fmt.Errorf("find netdev family: %w", err)
 	}
 	req := nl.NewNetlinkRequest(int(family.ID), 0)
-	req.AddData(&nl.Genlmsg{Command: netdevCmdDevGet, Version: nl.GENL_CTRL_VERSION})
+	req.AddData(genericHeader{netdevCmdDevGet, netdevVersion})
 	req.AddData(nl.NewRtAttr(netdevDevIfindex, nl.Uint32Attr(uint32(index))))
 	answers, err := req.Execute(unix.NETLINK_GENERIC, 0)
 	if err != nil {
