@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package service
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/edwarnicke/grpcfd"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
+	"github.com/spiffe/go-spiffe/v2/workloadapi"
+	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/networkservicemesh/sdk/pkg/tools/log"
+	"github.com/networkservicemesh/sdk/pkg/tools/opentelemetry"
+	"github.com/networkservicemesh/sdk/pkg/tools/spiffejwt"
+	"github.com/networkservicemesh/sdk/pkg/tools/token"
+)
+
+// Identity is who this process is: an X.509-SVID that the Workload API at
+// SPIFFE_ENDPOINT_SOCKET keeps fresh.
+type Identity struct {
+	// Source has the current SVID and the bundles of those to trust.
+	Source *workloadapi.X509Source
+	// Tokens makes the tokens that go along with requests.
+	Tokens token.GeneratorFunc
+
+	id spiffeid.ID
+}
+
+// NewIdentity waits until the Workload API has given out an SVID. Tokens live for
+// maxTokenLifetime at most. The caller closes the identity.
+func NewIdentity(ctx context.Context, maxTokenLifetime time.Duration) (*Identity, error) {
+	if os.Getenv(workloadapi.SocketEnv) == "" {
+		return nil, fmt.Errorf("get an SVID: %s is not set; it names the socket of the SPIFFE agent, such as unix:///run/spire/sockets/agent.sock", workloadapi.SocketEnv)
+	}
+	waiting := time.AfterFunc(3*time.Second, func() {
+		log.FromContext(ctx).Warnf("still waiting for an SVID from %s", os.Getenv(workloadapi.SocketEnv))
+	})
+	defer waiting.Stop()
+	source, err := workloadapi.NewX509Source(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("get an SVID from %s: %w", os.Getenv(workloadapi.SocketEnv), err)
+	}
+	svid, err := source.GetX509SVID()
+	if err != nil {
+		_ = source.Close()
+		return nil, fmt.Errorf("get an SVID: %w", err)
+	}
+	log.FromContext(ctx).Infof("SVID: %q", svid.ID)
+	return &Identity{
+		Source: source,
+		Tokens: spiffejwt.TokenGeneratorFunc(source, maxTokenLifetime),
+		id:     svid.ID,
+	}, nil
+}
+
+// ID is the SPIFFE ID at the time of NewIdentity.
+func (i *Identity) ID() spiffeid.ID { return i.id }
+
+// Close stops renewing the SVID.
+func (i *Identity) Close() error { return i.Source.Close() }
+
+// ServerCredentials are for mutual TLS with any member of a trusted domain, over
+// connections that carry file descriptors.
+func (i *Identity) ServerCredentials() credentials.TransportCredentials {
+	config := tlsconfig.MTLSServerConfig(i.Source, i.Source, tlsconfig.AuthorizeAny())
+	config.MinVersion = tls.VersionTLS12
+	return grpcfd.TransportCredentials(credentials.NewTLS(config))
+}
+
+// ClientCredentials are the same for the side that dials.
+func (i *Identity) ClientCredentials() credentials.TransportCredentials {
+	config := tlsconfig.MTLSClientConfig(i.Source, i.Source, tlsconfig.AuthorizeAny())
+	config.MinVersion = tls.VersionTLS12
+	return grpcfd.TransportCredentials(credentials.NewTLS(config))
+}
+
+// ServerOptions are for a gRPC server of this process.
+func (i *Identity) ServerOptions() []grpc.ServerOption {
+	options := []grpc.ServerOption{grpc.Creds(i.ServerCredentials())}
+	if opentelemetry.IsEnabled() {
+		options = append(options, grpc.StatsHandler(otelgrpc.NewServerHandler()))
+	}
+	return options
+}
+
+// DialOptions are for calls of this process: its credentials, a fresh token with each
+// call, file descriptors, and calls that wait for the connection instead of failing
+// while it is being made.
+func (i *Identity) DialOptions() []grpc.DialOption {
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(i.ClientCredentials()),
+		grpc.WithDefaultCallOptions(
+			grpc.WaitForReady(true),
+			grpc.PerRPCCredentials(token.NewPerRPCCredentials(i.Tokens)),
+		),
+		grpcfd.WithChainUnaryInterceptor(),
+		grpcfd.WithChainStreamInterceptor(),
+	}
+	if opentelemetry.IsEnabled() {
+		options = append(options, grpc.WithStatsHandler(otelgrpc.NewClientHandler()))
+	}
+	return options
+}
