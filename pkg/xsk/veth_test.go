@@ -57,15 +57,25 @@ type device struct {
 	link  netlink.Link
 	index int
 	xsks  *ebpf.Map
+
+	detach func() // the program
 }
 
 type pairOptions struct {
 	queues, mtu int
 	frags       bool // of the XDP program
+	all         bool // redirect all frames, not only the tests' own
 }
 
 // pair makes two devices joined to each other in the current namespace.
 func pair(t testing.TB, name string, o pairOptions) (a, b *device) {
+	t.Helper()
+	addPair(t, name, o)
+	return newDevice(t, name+"a", o), newDevice(t, name+"b", o)
+}
+
+// addPair makes two interfaces joined to each other, without XDP programs.
+func addPair(t testing.TB, name string, o pairOptions) {
 	t.Helper()
 	o.queues, o.mtu = max(o.queues, 1), max(o.mtu, 1500)
 	attrs := netlink.NewLinkAttrs()
@@ -74,45 +84,65 @@ func pair(t testing.TB, name string, o pairOptions) (a, b *device) {
 	if err := netlink.LinkAdd(veth); err != nil {
 		t.Fatalf("add veth pair: %v", err)
 	}
-	a, b = newDevice(t, name+"a", o), newDevice(t, name+"b", o)
-	return a, b
+	for _, end := range []string{name + "a", name + "b"} {
+		l, err := netlink.LinkByName(end)
+		if err != nil {
+			t.Fatalf("find %s: %v", end, err)
+		}
+		if err := netlink.LinkSetUp(l); err != nil {
+			t.Fatalf("set %s up: %v", end, err)
+		}
+	}
 }
 
+// newDevice attaches the XDP program to an interface until the test ends.
 func newDevice(t testing.TB, name string, o pairOptions) *device {
+	t.Helper()
+	d := attachDevice(t, name, o)
+	t.Cleanup(d.detach)
+	return d
+}
+
+func attachDevice(t testing.TB, name string, o pairOptions) *device {
 	t.Helper()
 	l, err := netlink.LinkByName(name)
 	if err != nil {
 		t.Fatalf("find %s: %v", name, err)
 	}
+	o.queues = max(o.queues, 1)
 	d := &device{link: l, index: l.Attrs().Index}
 	d.xsks, err = ebpf.NewMap(&ebpf.MapSpec{Name: "xsks_map", Type: ebpf.XSKMap, KeySize: 4, ValueSize: 4, MaxEntries: uint32(o.queues)})
 	if err != nil {
 		t.Fatalf("make XSKMAP: %v", err)
 	}
-	t.Cleanup(func() { d.xsks.Close() })
 	var flags uint32
 	if o.frags {
 		flags = unix.BPF_F_XDP_HAS_FRAGS
 	}
 	const pass = 2 // XDP_PASS
+	own := asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, 0, asm.Word), // data
+		asm.LoadMem(asm.R3, asm.R1, 4, asm.Word), // data_end
+		asm.Mov.Reg(asm.R4, asm.R2),
+		asm.Add.Imm(asm.R4, 14),
+		asm.JGT.Reg(asm.R4, asm.R3, "pass"),
+		asm.LoadMem(asm.R4, asm.R2, 12, asm.Half),
+		asm.JNE.Imm(asm.R4, int32(binary.NativeEndian.Uint16([]byte{etherType >> 8, etherType & 0xff})), "pass"),
+	}
+	redirect := asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, 16, asm.Word), // rx_queue_index
+		asm.LoadMapPtr(asm.R1, d.xsks.FD()),
+		asm.Mov.Imm(asm.R3, pass),
+		asm.FnRedirectMap.Call(),
+		asm.Return(),
+		asm.Mov.Imm(asm.R0, pass).WithSymbol("pass"),
+		asm.Return(),
+	}
+	if o.all {
+		own, redirect = nil, redirect[:5]
+	}
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "xsk_test", Type: ebpf.XDP, License: "GPL", Flags: flags,
-		Instructions: asm.Instructions{
-			asm.LoadMem(asm.R2, asm.R1, 0, asm.Word), // data
-			asm.LoadMem(asm.R3, asm.R1, 4, asm.Word), // data_end
-			asm.Mov.Reg(asm.R4, asm.R2),
-			asm.Add.Imm(asm.R4, 14),
-			asm.JGT.Reg(asm.R4, asm.R3, "pass"),
-			asm.LoadMem(asm.R4, asm.R2, 12, asm.Half),
-			asm.JNE.Imm(asm.R4, int32(binary.NativeEndian.Uint16([]byte{etherType >> 8, etherType & 0xff})), "pass"),
-			asm.LoadMem(asm.R2, asm.R1, 16, asm.Word), // rx_queue_index
-			asm.LoadMapPtr(asm.R1, d.xsks.FD()),
-			asm.Mov.Imm(asm.R3, pass),
-			asm.FnRedirectMap.Call(),
-			asm.Return(),
-			asm.Mov.Imm(asm.R0, pass).WithSymbol("pass"),
-			asm.Return(),
-		},
+		Name: "xsk_test", Type: ebpf.XDP, License: "GPL", Flags: flags, Instructions: append(own, redirect...),
 	})
 	if err != nil {
 		t.Fatalf("load XDP program: %v", err)
@@ -122,9 +152,9 @@ func newDevice(t testing.TB, name string, o pairOptions) *device {
 	if err != nil {
 		t.Fatalf("attach XDP program to %s: %v", name, err)
 	}
-	t.Cleanup(func() { at.Close() })
-	if err := netlink.LinkSetUp(l); err != nil {
-		t.Fatalf("set %s up: %v", name, err)
+	d.detach = func() {
+		at.Close()
+		d.xsks.Close()
 	}
 	return d
 }
