@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package embedded
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsm-afxdp/forwarder/internal/netns"
+	"github.com/nsm-afxdp/forwarder/pkg/packet"
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
+)
+
+// spillSize is room for what a large packet has beyond one UMEM frame.
+const spillSize = 72 << 10
+
+var errNameTaken = errors.New("an interface of this name is there already")
+
+// kernelPort is a TAP or TUN device in a pod. Packets come and go with an
+// Offload in front, so that the pod's kernel may leave large ones whole.
+type kernelPort struct {
+	plane *Plane
+	port  plane.Kernel
+	link  packet.Link
+	fd    int
+
+	worker *worker // that reads the device; nil unless connected
+	slot   int     // of the worker
+	peer   sink    // what the pod sends goes there; set while connected
+
+	counters []counters // by worker
+}
+
+func newKernel(p *Plane, c *plane.Connection, port plane.Kernel) (end, error) {
+	if err := checkKernel(port); err != nil {
+		return nil, err
+	}
+	k := &kernelPort{plane: p, port: port, link: packet.Ethernet, counters: make([]counters, len(p.workers))}
+	if c.Payload == plane.IP {
+		k.link = packet.IP
+	}
+	d := device{
+		netns: port.NetNS,
+		name:  port.Name,
+		alias: port.Alias,
+		link:  k.link,
+		mtu:   c.MTU,
+		mac:   stableMAC(c.ID, port.Name),
+	}
+	var err error
+	if k.fd, err = d.open(p.fault); err != nil {
+		return nil, fmt.Errorf("%s: %w", port, err)
+	}
+	return k, nil
+}
+
+// checkKernel finds out whether the device can be made, before anything is.
+func checkKernel(k plane.Kernel) error {
+	switch {
+	case k.Name == "" || k.Name == "." || k.Name == ".." || strings.ContainsAny(k.Name, "/: \t\n\v\f\r"):
+		return fmt.Errorf("interface name %q is not possible in Linux", k.Name)
+	case len(k.Name) >= unix.IFNAMSIZ:
+		return fmt.Errorf("interface name %q has %d bytes, at most %d are possible", k.Name, len(k.Name), unix.IFNAMSIZ-1)
+	}
+	dev, ino, err := netns.Identity(k.NetNS)
+	if err != nil {
+		return fmt.Errorf("interface %s: the pod's network namespace is gone: %w", k.Name, err)
+	}
+	if k.Inode != 0 && ino != k.Inode || k.Device != 0 && dev != k.Device {
+		return fmt.Errorf("interface %s: %s is network namespace %d now, asked for was %d: the pod is gone", k.Name, k.NetNS, ino, k.Inode)
+	}
+	return nil
+}
+
+// stableMAC is the same whenever the port is made, so that a restart does not
+// invalidate the neighbours' tables. It is locally administered.
+func stableMAC(id, name string) net.HardwareAddr {
+	h := sha256.Sum256([]byte(strconv.Itoa(len(id)) + id + name))
+	mac := net.HardwareAddr(h[:6])
+	mac[0] = mac[0]&^1 | 2
+	return mac
+}
+
+func (k *kernelPort) connect(_ context.Context, other end) error {
+	peer, ok := other.(sink)
+	if !ok {
+		return nil // the other port reads the device itself
+	}
+	if err := k.plane.fault("attach"); err != nil {
+		return err
+	}
+	k.peer = peer
+	w := k.plane.leastLoaded()
+	if err := w.attach(k); err != nil {
+		k.plane.unload(w)
+		return fmt.Errorf("%s: %w", k.port, err)
+	}
+	k.worker = w
+	return nil
+}
+
+func (k *kernelPort) disconnect() {
+	if k.worker == nil {
+		return
+	}
+	k.worker.detach(k)
+	k.plane.unload(k.worker)
+	k.worker = nil
+	k.plane.settle()
+}
+
+func (k *kernelPort) close() { _ = unix.Close(k.fd) }
+
+func (k *kernelPort) count() plane.Counters { return sum(k.counters) }
+
+// receive reads a burst that the pod has sent and gives it to the peer. It runs
+// on the goroutine of the port's worker.
+func (k *kernelPort) receive(w *worker, events uint32) {
+	if events&(unix.EPOLLERR|unix.EPOLLHUP) != 0 {
+		// The device is gone, with the pod.
+		w.poll.remove(k.fd)
+		return
+	}
+	c := &k.counters[w.id]
+	n, packets, bytes, more := 0, 0, 0, true
+	for more && packets < burstSize {
+		f := &w.burst[n]
+		var large bool
+		f.addr, more = w.take()
+		if !more {
+			// Rather lose packets than turn in circles.
+			if read(k.fd, w.spill[:]) > 0 {
+				c.dropped(1)
+			}
+			break
+		}
+		if large, more = k.read(w, f); !more {
+			w.give(f.addr)
+			break
+		}
+		n++
+		packets++
+		bytes += f.len()
+		if large {
+			k.pass(w, n)
+			n = 0
+		}
+	}
+	k.pass(w, n)
+	if packets > 0 {
+		c.received(packets, bytes)
+	}
+}
+
+// pass gives the peer the first n packets of the burst.
+func (k *kernelPort) pass(w *worker, n int) {
+	if n == 0 {
+		return
+	}
+	k.peer.send(w, w.burst[:n])
+	for i := range n {
+		if addr := w.burst[i].addr; addr != noFrame {
+			w.give(addr)
+		}
+	}
+}
+
+// read reads one packet. Large ones use the worker's spill, which is free again
+// when the packet was passed on.
+func (k *kernelPort) read(w *worker, f *frame) (large, ok bool) {
+	f.buf = w.sock.Buffer(f.addr)
+	f.start = headroom
+	room := f.buf[headroom-packet.OffloadLen:]
+	iov := [2]unix.Iovec{{Base: &room[0], Len: uint64(len(room))}, {Base: &w.spill[0], Len: spillSize}}
+	r, _, errno := unix.RawSyscall(unix.SYS_READV, uintptr(k.fd), uintptr(unsafe.Pointer(&iov)), 2)
+	n := int(r)
+	if errno != 0 || n < packet.OffloadLen {
+		return false, false
+	}
+	f.offload.Decode(room)
+	f.end = headroom - packet.OffloadLen + min(n, len(room))
+	f.more = w.spill[:n-min(n, len(room))]
+	return len(f.more) > 0, true
+}
+
+// send writes a burst to the device.
+func (k *kernelPort) send(w *worker, burst []frame) {
+	var packets, bytes, drops int
+	var none packet.Offload
+	for i := range burst {
+		f := &burst[i]
+		b := f.buf[f.start-packet.OffloadLen : f.end]
+		none.Put(b)
+		if write(k.fd, b) < 0 {
+			drops++
+			continue
+		}
+		packets++
+		bytes += f.len()
+	}
+	c := &k.counters[w.id]
+	c.sent(packets, bytes)
+	c.dropped(drops)
+}
+
+// read and write do not block, and so the Go scheduler is not told of them.
+func read(fd int, b []byte) int {
+	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	if errno != 0 {
+		return -1
+	}
+	return int(n)
+}
+
+func write(fd int, b []byte) int {
+	n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	if errno != 0 {
+		return -1
+	}
+	return int(n)
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sort"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/xsk"
+)
+
+// Config is what a Plane is made from.
+type Config struct {
+	// Uplink leads to the other nodes.
+	Uplink Uplink
+	// Sockets are bound to all queues of the uplink. They are the plane's until
+	// Close; the caller closes them afterwards.
+	Sockets []*xsk.Socket
+	// Log may be nil.
+	Log *slog.Logger
+
+	// fail lets tests make a step of Join fail.
+	fail func(step string) error
+}
+
+// Plane is a plane.Plane.
+type Plane struct {
+	uplink  Uplink
+	log     *slog.Logger
+	fail    func(step string) error
+	workers []*worker
+
+	tables sync.Mutex // serialises changes of table
+	table  atomic.Pointer[table]
+
+	mu     sync.Mutex
+	closed bool
+	links  map[string]*link
+}
+
+var _ plane.Plane = (*Plane)(nil)
+
+// New starts the workers.
+func New(cfg Config) (*Plane, error) {
+	if cfg.Uplink == nil || len(cfg.Sockets) == 0 {
+		return nil, errors.New("start embedded plane: no uplink or no sockets")
+	}
+	p := &Plane{uplink: cfg.Uplink, log: cfg.Log, fail: cfg.fail, links: make(map[string]*link)}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	p.table.Store(&table{tunnels: make(map[tunnelKey]*vxlanPort)})
+	for id, sock := range cfg.Sockets {
+		w, err := newWorker(p, id, sock)
+		if err != nil {
+			for _, w := range p.workers {
+				w.poll.close()
+			}
+			return nil, fmt.Errorf("start embedded plane: %w", err)
+		}
+		p.workers = append(p.workers, w)
+	}
+	for _, w := range p.workers {
+		go w.run()
+	}
+	return p, nil
+}
+
+// Kinds lists the kinds of port, best first.
+func (p *Plane) Kinds(payload plane.Payload) []plane.Kind {
+	var kinds []plane.Kind
+	for _, k := range portKinds {
+		if k.payload == "" || k.payload == payload {
+			kinds = append(kinds, k.kind)
+		}
+	}
+	return kinds
+}
+
+// fault is the hook of tests.
+func (p *Plane) fault(step string) error {
+	if p.fail == nil {
+		return nil
+	}
+	return p.fail(step)
+}
+
+// settle returns when no worker uses anything that it found before the call.
+func (p *Plane) settle() {
+	for _, w := range p.workers {
+		w.do(func() {})
+	}
+}
+
+// leastLoaded chooses the worker for a port; unload takes the choice back.
+func (p *Plane) leastLoaded() *worker {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	best := p.workers[0]
+	for _, w := range p.workers {
+		if w.load < best.load {
+			best = w
+		}
+	}
+	best.load++
+	return best
+}
+
+func (p *Plane) unload(w *worker) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w.load--
+}
+
+// Links lists the joined connections, ordered by id.
+func (p *Plane) Links() []plane.Link {
+	p.mu.Lock()
+	links := make([]*link, 0, len(p.links))
+	for _, l := range p.links {
+		links = append(links, l)
+	}
+	p.mu.Unlock()
+	var status []plane.Link
+	for _, l := range links {
+		if s, ok := l.status(); ok {
+			status = append(status, s)
+		}
+	}
+	sort.Slice(status, func(i, j int) bool { return status[i].ID < status[j].ID })
+	return status
+}
+
+// Close leaves all connections and stops the workers.
+func (p *Plane) Close() error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.closed = true
+	ids := make([]string, 0, len(p.links))
+	for id := range p.links {
+		ids = append(ids, id)
+	}
+	p.mu.Unlock()
+	var errs []error
+	for _, id := range ids {
+		errs = append(errs, p.Leave(context.Background(), id))
+	}
+	for _, w := range p.workers {
+		w.stop()
+	}
+	return errors.Join(errs...)
+}

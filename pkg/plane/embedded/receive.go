@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package embedded
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/nsm-afxdp/forwarder/pkg/packet"
+	"github.com/nsm-afxdp/forwarder/pkg/xsk"
+)
+
+// From the wire to a pod:
+//
+//  1. receive takes a burst from the RX ring.
+//  2. accept parses each frame, verifies lengths and checksums, and finds the
+//     tunnel by local and remote address, port and VNI.
+//  3. deliver sorts the burst by tunnel and gives each its share, in order.
+//  4. The port at the tunnel's other end passes it on.
+//  5. The frames go back to the FILL ring.
+
+// Reasons for dropping a frame beyond those of package packet.
+const (
+	// dropUnknown: no tunnel has this local address, port and VNI.
+	dropUnknown = packet.Reasons + iota
+	// dropStranger: there is such a tunnel, but with another remote.
+	dropStranger
+	// dropSplit: the frame is larger than one UMEM frame.
+	dropSplit
+
+	dropReasons
+)
+
+// rxState is the burst that a worker is at.
+type rxState struct {
+	descs   [burstSize]xsk.Desc
+	frames  [burstSize]frame
+	owners  [burstSize]*vxlanPort
+	macs    [burstSize][6]byte
+	share   [burstSize]frame
+	split   bool // the last descriptor was continued
+	lastKey tunnelKey
+	last    *vxlanPort
+	table   *table // that last was found in
+}
+
+// receive does stages 1 to 5 for one burst and returns how many frames there
+// were.
+func (w *worker) receive() int {
+	rx := &w.rx
+	n := w.sock.Receive(rx.descs[:])
+	if n == 0 {
+		return 0
+	}
+	if t := w.plane.table.Load(); t != rx.table {
+		rx.table, rx.last = t, nil
+	}
+	for i := range n {
+		rx.owners[i] = w.accept(i)
+	}
+	w.deliver(n)
+	w.sock.Recycle(rx.descs[:n])
+	return n
+}
+
+// accept parses frame i of the burst. It returns the tunnel, or nil if the frame
+// goes no further.
+func (w *worker) accept(i int) *vxlanPort {
+	rx := &w.rx
+	d := rx.descs[i]
+	continued := d.Options&xsk.Continued != 0
+	if continued || rx.split {
+		if !rx.split {
+			w.drops[dropSplit].Add(1)
+		}
+		rx.split = continued
+		return nil
+	}
+	var dg packet.Datagram
+	outer := w.sock.Frame(d)
+	if r := dg.ParseDatagram(outer); r != packet.OK {
+		w.drops[r].Add(1)
+		return nil
+	}
+	payload := outer[dg.Start:dg.End]
+	vni, r := packet.ParseVXLAN(payload)
+	if r != packet.OK {
+		w.drops[r].Add(1)
+		return nil
+	}
+	key := tunnelKey{local: dg.Destination, remote: dg.Source, vni: vni, port: dg.DestinationPort}
+	if rx.last == nil || key != rx.lastKey {
+		found := rx.table.tunnels[key]
+		if found == nil {
+			w.drops[rx.table.why(key)].Add(1)
+			return nil
+		}
+		rx.last, rx.lastKey = found, key
+	}
+	buf := w.sock.Buffer(d.Addr)
+	at := len(buf) - cap(outer) // of the frame in its UMEM frame
+	rx.frames[i] = frame{buf: buf, start: at + dg.Start + packet.VXLANLen, end: at + dg.End, addr: noFrame}
+	rx.macs[i] = dg.MAC
+	return rx.last
+}
+
+// deliver gives each tunnel its share of the burst.
+func (w *worker) deliver(n int) {
+	rx := &w.rx
+	for i := range n {
+		owner := rx.owners[i]
+		if owner == nil {
+			continue
+		}
+		share := 0
+		for j := i; j < n; j++ {
+			if rx.owners[j] == owner {
+				rx.share[share] = rx.frames[j]
+				rx.owners[j] = nil
+				share++
+			}
+		}
+		owner.received(w, rx.share[:share], rx.macs[i])
+	}
+}
+
+// serve does what the events of a poll ask for, and returns how many it served.
+func (w *worker) serve(events []unix.EpollEvent) int {
+	for i := range events {
+		switch slot := int(events[i].Fd); slot {
+		case slotEvent:
+			w.poll.woken()
+		case slotUplink: // the next turn receives
+		default:
+			if k := w.ports[slot]; k != nil {
+				k.receive(w, events[i].Events)
+			}
+		}
+	}
+	return len(events)
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package embedded
+
+import (
+	"maps"
+
+	"github.com/nsm-afxdp/forwarder/pkg/packet"
+)
+
+// tunnelKey is what a received VXLAN packet is told apart by. The remote is
+// part of it because VNIs are chosen per pair of nodes.
+type tunnelKey struct {
+	local, remote packet.Addr
+	vni           uint32
+	port          uint16
+}
+
+// table is what workers look received packets up in. A table does not change:
+// another one takes its place.
+type table struct {
+	tunnels map[tunnelKey]*vxlanPort
+}
+
+// why tells unknown tunnels from those of somebody else.
+func (t *table) why(key tunnelKey) packet.Reason {
+	for k := range t.tunnels {
+		if k.local == key.local && k.port == key.port && k.vni == key.vni {
+			return dropStranger
+		}
+	}
+	return dropUnknown
+}
+
+// with is the table and one tunnel more.
+func (t *table) with(key tunnelKey, v *vxlanPort) *table {
+	c := t.clone()
+	c.tunnels[key] = v
+	return c
+}
+
+// without is the table without a tunnel.
+func (t *table) without(key tunnelKey) *table {
+	c := t.clone()
+	delete(c.tunnels, key)
+	return c
+}
+
+func (t *table) clone() *table {
+	return &table{tunnels: maps.Clone(t.tunnels)}
+}

@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package embedded
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	bpflink "github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/nsm-afxdp/forwarder/internal/netns"
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/xsk"
+)
+
+// namespace is a network namespace of the test.
+type namespace struct {
+	path   string
+	handle *netlink.Handle
+}
+
+func newNamespace(t testing.TB) *namespace {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, for network namespaces and XDP")
+	}
+	type result struct {
+		f   *os.File
+		err error
+	}
+	made := make(chan result)
+	go func() { // ends locked, and its thread with it
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			made <- result{nil, err}
+			return
+		}
+		f, err := os.Open("/proc/thread-self/ns/net")
+		made <- result{f, err}
+	}()
+	r := <-made
+	if r.err != nil {
+		t.Fatalf("make network namespace: %v", r.err)
+	}
+	n := &namespace{path: fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), r.f.Fd())}
+	var err error
+	if n.handle, err = netns.NetlinkHandle(n.path); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		n.handle.Close()
+		r.f.Close()
+	})
+	n.up(t, "lo")
+	return n
+}
+
+func (n *namespace) do(t testing.TB, f func() error) {
+	t.Helper()
+	if err := netns.Do(n.path, f); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (n *namespace) link(t testing.TB, name string) netlink.Link {
+	t.Helper()
+	l, err := n.handle.LinkByName(name)
+	if err != nil {
+		t.Fatalf("find %s: %v", name, err)
+	}
+	return l
+}
+
+func (n *namespace) up(t testing.TB, name string) {
+	t.Helper()
+	if err := n.handle.LinkSetUp(n.link(t, name)); err != nil {
+		t.Fatalf("set %s up: %v", name, err)
+	}
+}
+
+// addr adds addresses to an interface.
+func (n *namespace) addr(t testing.TB, name string, prefixes ...string) {
+	t.Helper()
+	for _, prefix := range prefixes {
+		a, err := netlink.ParseAddr(prefix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Flags = unix.IFA_F_NODAD
+		if err := n.handle.AddrAdd(n.link(t, name), a); err != nil {
+			t.Fatalf("add %s to %s: %v", prefix, name, err)
+		}
+	}
+}
+
+// port is a kernel port in this namespace.
+func (n *namespace) port(t testing.TB, name string) plane.Kernel {
+	t.Helper()
+	dev, ino, err := netns.Identity(n.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plane.Kernel{NetNS: n.path, Device: dev, Inode: ino, Name: name, Alias: "test " + name}
+}
+
+// underlay is two nodes joined by a veth pair, "uplink" in both.
+type underlay struct {
+	nodes [2]*namespace
+	macs  [2][6]byte
+}
+
+// Addresses of the two nodes.
+var (
+	addrs4 = [2]netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}
+	addrs6 = [2]netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")}
+)
+
+func newUnderlay(t testing.TB, mtu int) *underlay {
+	t.Helper()
+	u := &underlay{nodes: [2]*namespace{newNamespace(t), newNamespace(t)}}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU = "uplink", mtu
+	dev := &netlink.Veth{LinkAttrs: attrs, PeerName: "uplink", PeerMTU: uint32(mtu)}
+	var peer *os.File
+	u.nodes[1].do(t, func() (err error) {
+		peer, err = os.Open("/proc/thread-self/ns/net")
+		return err
+	})
+	defer peer.Close()
+	dev.PeerNamespace = netlink.NsFd(int(peer.Fd()))
+	if err := u.nodes[0].handle.LinkAdd(dev); err != nil {
+		t.Fatalf("add underlay: %v", err)
+	}
+	for i, n := range u.nodes {
+		u.macs[i] = [6]byte(n.link(t, "uplink").Attrs().HardwareAddr)
+		n.up(t, "uplink")
+		n.addr(t, "uplink", addrs4[i].String()+"/24", addrs6[i].String()+"/64")
+	}
+	return u
+}
+
+// staticUplink knows one next hop.
+type staticUplink struct {
+	mtu      int
+	hop      atomic.Pointer[Hop]
+	suspects atomic.Int64
+	held     atomic.Int64
+}
+
+func (s *staticUplink) Name() string { return "uplink" }
+func (s *staticUplink) MTU() int     { return s.mtu }
+func (s *staticUplink) NextHop(netip.Addr) (NextHop, error) {
+	s.held.Add(1)
+	return (*staticHop)(s), nil
+}
+
+type staticHop staticUplink
+
+func (s *staticHop) Load() *Hop      { return s.hop.Load() }
+func (s *staticHop) Suspect([6]byte) { s.suspects.Add(1) }
+func (s *staticHop) Release()        { s.held.Add(-1) }
+
+// node is an embedded plane on one node of an underlay.
+type node struct {
+	*Plane
+	uplink *staticUplink
+	socks  []*xsk.Socket
+}
+
+// start attaches a program that sends tunnel packets to AF_XDP, and starts a
+// plane on node i.
+func (u *underlay) start(t testing.TB, i int, fail func(string) error) *node {
+	t.Helper()
+	n := &node{uplink: &staticUplink{}}
+	l := u.nodes[i].link(t, "uplink")
+	n.uplink.mtu = l.Attrs().MTU
+	n.uplink.hop.Store(&Hop{Valid: true, Dst: u.macs[1-i], Src: u.macs[i]})
+	xsks := attachXDP(t, u.nodes[i], l.Attrs().Index)
+	u.nodes[i].do(t, func() error {
+		s, err := xsk.Open(l.Attrs().Index, 0, xsk.Config{TxBudget: 256})
+		if err != nil {
+			return err
+		}
+		n.socks = append(n.socks, s)
+		return xsks.Update(uint32(0), uint32(s.FD()), ebpf.UpdateAny)
+	})
+	p, err := New(Config{Uplink: n.uplink, Sockets: n.socks, fail: fail})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Plane = p
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		for _, s := range n.socks {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		if held := n.uplink.held.Load(); held != 0 {
+			t.Errorf("%d next hops were not released", held)
+		}
+	})
+	return n
+}
+
+// attachXDP attaches a program that redirects UDP to the ports of tunnels, and
+// returns its XSKMAP.
+func attachXDP(t testing.TB, n *namespace, index int) *ebpf.Map {
+	t.Helper()
+	xsks, err := ebpf.NewMap(&ebpf.MapSpec{Name: "xsks_map", Type: ebpf.XSKMap, KeySize: 4, ValueSize: 4, MaxEntries: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { xsks.Close() })
+	be := func(v uint16) int32 {
+		return int32(binary.NativeEndian.Uint16([]byte{byte(v >> 8), byte(v)}))
+	}
+	const pass = 2 // XDP_PASS
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "tunnels", Type: ebpf.XDP, License: "GPL",
+		Instructions: asm.Instructions{
+			asm.LoadMem(asm.R2, asm.R1, 0, asm.Word),
+			asm.LoadMem(asm.R3, asm.R1, 4, asm.Word),
+			asm.Mov.Reg(asm.R4, asm.R2),
+			asm.Add.Imm(asm.R4, 58),
+			asm.LoadMem(asm.R6, asm.R1, 16, asm.Word), // rx_queue_index
+			asm.JGT.Reg(asm.R4, asm.R3, "pass"),
+			asm.LoadMem(asm.R4, asm.R2, 12, asm.Half),
+			asm.JEq.Imm(asm.R4, be(0x86dd), "v6"),
+			asm.JNE.Imm(asm.R4, be(0x0800), "pass"),
+			asm.LoadMem(asm.R4, asm.R2, 23, asm.Byte),
+			asm.LoadMem(asm.R5, asm.R2, 36, asm.Half),
+			asm.Ja.Label("ports"),
+			asm.LoadMem(asm.R4, asm.R2, 20, asm.Byte).WithSymbol("v6"),
+			asm.LoadMem(asm.R5, asm.R2, 56, asm.Half),
+			asm.JNE.Imm(asm.R4, unix.IPPROTO_UDP, "pass").WithSymbol("ports"),
+			asm.JEq.Imm(asm.R5, be(4789), "ours"),
+			asm.JNE.Imm(asm.R5, be(51820), "pass"),
+			asm.Mov.Reg(asm.R2, asm.R6).WithSymbol("ours"),
+			asm.LoadMapPtr(asm.R1, xsks.FD()),
+			asm.Mov.Imm(asm.R3, pass),
+			asm.FnRedirectMap.Call(),
+			asm.Return(),
+			asm.Mov.Imm(asm.R0, pass).WithSymbol("pass"),
+			asm.Return(),
+		},
+	})
+	if err != nil {
+		t.Fatalf("load XDP program: %v", err)
+	}
+	defer prog.Close()
+	n.do(t, func() error {
+		at, err := bpflink.AttachXDP(bpflink.XDPOptions{Program: prog, Interface: index, Flags: bpflink.XDPDriverMode})
+		if err == nil {
+			t.Cleanup(func() { at.Close() })
+		}
+		return err
+	})
+	return xsks
+}
+
+// kernelVXLAN makes a VXLAN device of Linux on node i.
+func (u *underlay) kernelVXLAN(t testing.TB, i int, vni int, addrs [2]netip.Addr, prefixes ...string) {
+	t.Helper()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "vxlan"
+	err := u.nodes[i].handle.LinkAdd(&netlink.Vxlan{
+		LinkAttrs: attrs,
+		VxlanId:   vni, Port: 4789,
+		SrcAddr: addrs[i].AsSlice(), Group: addrs[1-i].AsSlice(),
+		Learning: true, UDP6ZeroCSumRx: false,
+	})
+	if err != nil {
+		t.Fatalf("add VXLAN device: %v", err)
+	}
+	u.nodes[i].up(t, "vxlan")
+	u.nodes[i].addr(t, "vxlan", prefixes...)
+}
+
+// tunnel is node i's end of a VXLAN tunnel.
+func tunnel(i int, vni uint32, addrs [2]netip.Addr) plane.VXLAN {
+	return plane.VXLAN{Local: addrs[i], Remote: addrs[1-i], LocalPort: 4789, RemotePort: 4789, VNI: vni}
+}
+
+// ping sends echo requests from a namespace until one is answered.
+func (n *namespace) ping(t testing.TB, to string) {
+	t.Helper()
+	var conn net.Conn
+	addr := netip.MustParseAddr(to)
+	network, kind, answer := "ip4:icmp", byte(8), byte(0)
+	if addr.Is6() {
+		network, kind, answer = "ip6:ipv6-icmp", 128, 129
+	}
+	n.do(t, func() (err error) {
+		conn, err = net.Dial(network, to)
+		return err
+	})
+	defer conn.Close()
+	request := []byte{kind, 0, 0, 0, 0x12, 0x34, 0, 1, 'n', 's', 'm', '!'}
+	if addr.Is4() {
+		var sum uint32
+		for i := 0; i < len(request); i += 2 {
+			sum += uint32(binary.BigEndian.Uint16(request[i:]))
+		}
+		binary.BigEndian.PutUint16(request[2:], ^uint16(sum+sum>>16))
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for time.Now().Before(deadline) {
+		if _, err := conn.Write(request); err != nil {
+			t.Logf("ping %s: %v", to, err)
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		reply := make([]byte, 1500)
+		for {
+			n, err := conn.Read(reply)
+			if err != nil {
+				break
+			}
+			got := reply[:n]
+			if addr.Is4() { // with the IP header
+				got = got[min(n, 20):]
+			}
+			if len(got) >= len(request) && got[0] == answer && string(got[4:]) == string(request[4:]) {
+				return
+			}
+		}
+	}
+	t.Fatalf("no echo reply from %s within 5 s", to)
+}

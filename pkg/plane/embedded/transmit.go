@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package embedded
+
+import (
+	"errors"
+
+	"github.com/nsm-afxdp/forwarder/pkg/xsk"
+)
+
+// txState is what a worker is about to send.
+type txState struct {
+	stock [burstSize]uint64 // free UMEM frames
+	free  int
+	descs [burstSize]xsk.Desc
+	n     int
+	kick  bool // something was put onto the ring since the last Kick
+	down  bool // the uplink was down at the last Kick
+}
+
+// take returns a free UMEM frame for a packet to be sent, or false if there is
+// none.
+func (w *worker) take() (uint64, bool) {
+	tx := &w.tx
+	if tx.free == 0 {
+		if tx.free = w.sock.Alloc(tx.stock[:]); tx.free == 0 {
+			w.push()
+			w.kick()
+			if tx.free = w.sock.Alloc(tx.stock[:]); tx.free == 0 {
+				return noFrame, false
+			}
+		}
+	}
+	tx.free--
+	return tx.stock[tx.free], true
+}
+
+// give takes back what take returned.
+func (w *worker) give(addr uint64) {
+	tx := &w.tx
+	if tx.free == len(tx.stock) {
+		w.sock.Free([]uint64{addr})
+		return
+	}
+	tx.stock[tx.free] = addr
+	tx.free++
+}
+
+// queue leaves a packet to be sent, and the UMEM frame that it lies in. It
+// returns false if the uplink takes no more; the frame is free then.
+func (w *worker) queue(addr uint64, start, length int) bool {
+	tx := &w.tx
+	if tx.n == len(tx.descs) {
+		w.push()
+		if tx.n == len(tx.descs) {
+			w.give(addr)
+			return false
+		}
+	}
+	tx.descs[tx.n] = xsk.Desc{Addr: addr + uint64(start), Len: uint32(length)}
+	tx.n++
+	return true
+}
+
+// push moves what was queued onto the TX ring.
+func (w *worker) push() {
+	tx := &w.tx
+	taken := w.sock.Transmit(tx.descs[:tx.n])
+	if taken < tx.n {
+		w.kick()
+		taken += w.sock.Transmit(tx.descs[taken:tx.n])
+	}
+	if taken > 0 {
+		tx.kick = true
+		tx.n = copy(tx.descs[:], tx.descs[taken:tx.n])
+	}
+}
+
+// flush sends what was queued, and lets the driver use recycled frames.
+func (w *worker) flush() {
+	if w.tx.n > 0 {
+		w.push()
+	}
+	w.kick()
+}
+
+// kick tells the kernel about the rings if it asks for that.
+func (w *worker) kick() {
+	err := w.sock.Kick()
+	w.tx.kick = false
+	w.tx.down = err != nil && errors.Is(err, xsk.ErrLinkDown)
+}
+
+// release gives all frames back to the socket.
+func (t *txState) release(s *xsk.Socket) {
+	s.Free(t.stock[:t.free])
+	for _, d := range t.descs[:t.n] {
+		s.Free([]uint64{d.Addr})
+	}
+	t.free, t.n = 0, 0
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package embedded
+
+import (
+	"context"
+	"testing"
+
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
+)
+
+// A pod behind our plane and a kernel VXLAN device reach each other.
+func TestKernelVXLANPeer(t *testing.T) {
+	u := newUnderlay(t, 1500)
+	pod := newNamespace(t)
+	n := u.start(t, 0, nil)
+	u.kernelVXLAN(t, 1, 42, addrs4, "10.7.0.2/24", "fd07::2/64")
+	link, err := n.Join(context.Background(), &plane.Connection{
+		ID: "c1", Payload: plane.Ethernet, Client: pod.port(t, "nsm-1"), Endpoint: tunnel(0, 42, addrs4),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if link.MTU != 1450 {
+		t.Errorf("MTU %d, want 1450", link.MTU)
+	}
+	pod.addr(t, "nsm-1", "10.7.0.1/24", "fd07::1/64")
+	t.Cleanup(func() { n.debug(t) })
+	pod.ping(t, "10.7.0.2")
+	pod.ping(t, "fd07::2")
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package embedded
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nsm-afxdp/forwarder/pkg/packet"
+	"github.com/nsm-afxdp/forwarder/pkg/xsk"
+)
+
+// A worker's turn:
+//
+//  1. receive (receive.go): a burst from the uplink's queue is parsed, sorted by
+//     tunnel, and given to the ports at the other ends.
+//  2. poll: which pods have something to send?
+//  3. kernelPort.receive (kernel.go) for each of them: a burst is read and given
+//     to the tunnel at the other end, which leaves it with queue.
+//  4. flush: what was queued goes onto the TX ring, and the kernel is told.
+//
+// When some turns had nothing to do, it sleeps in epoll until there is. No
+// stage takes a lock, allocates, or waits.
+
+// spins is how many turns without work a worker does before it sleeps.
+const spins = 4
+
+// worker moves the packets of one queue of the uplink and of the ports that
+// were given to it, on a thread of its own.
+type worker struct {
+	plane *Plane
+	id    int
+	sock  *xsk.Socket
+	poll  *poller
+
+	// ports by slot, nil where free. Changed on the worker's goroutine only.
+	ports []*kernelPort
+	// load is the number of ports, for spreading them.
+	load int // guarded by Plane.mu
+
+	rx      rxState
+	tx      txState
+	segment packet.Segmenter
+	spill   [spillSize]byte
+	burst   [burstSize]frame
+	drops   [dropReasons]atomic.Uint64
+
+	// Functions to be run between two turns.
+	mu      sync.Mutex
+	calls   []func()
+	called  atomic.Bool
+	stopped bool
+	done    chan struct{}
+}
+
+func newWorker(p *Plane, id int, sock *xsk.Socket) (*worker, error) {
+	poll, err := newPoller()
+	if err != nil {
+		return nil, err
+	}
+	if err := poll.add(sock.FD(), slotUplink); err != nil {
+		poll.close()
+		return nil, err
+	}
+	return &worker{plane: p, id: id, sock: sock, poll: poll, done: make(chan struct{})}, nil
+}
+
+// run is the worker's goroutine.
+func (w *worker) run() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(w.done)
+	defer w.poll.close()
+	for idle := 0; ; {
+		n := w.receive()
+		timeout := 0
+		if n == 0 && idle >= spins {
+			timeout = w.patience()
+		}
+		events := w.poll.poll
+		if timeout != 0 {
+			n += w.serve(w.poll.wait(timeout))
+		} else {
+			n += w.serve(events())
+		}
+		w.flush()
+		if n > 0 {
+			idle = 0
+		} else {
+			idle++
+		}
+		if w.called.Load() && w.runCalls() {
+			w.tx.release(w.sock)
+			return
+		}
+	}
+}
+
+// patience is how long to sleep in milliseconds: until something happens, unless
+// packets wait that the uplink could not take.
+func (w *worker) patience() int {
+	if w.sock.Pending() == 0 {
+		return -1
+	}
+	if w.tx.down {
+		return 1000
+	}
+	return 1
+}
+
+// do runs a function on the worker's goroutine and returns when it has run.
+// Whatever the worker had read from tables before, it has let go then. It
+// returns false if the worker has stopped.
+func (w *worker) do(f func()) bool {
+	ran := make(chan struct{})
+	w.mu.Lock()
+	if w.stopped {
+		w.mu.Unlock()
+		return false
+	}
+	w.calls = append(w.calls, func() { f(); close(ran) })
+	w.called.Store(true)
+	w.poll.wake()
+	w.mu.Unlock()
+	<-ran
+	return true
+}
+
+// stop ends the worker and waits for it.
+func (w *worker) stop() {
+	w.do(func() { w.stopped = true })
+	<-w.done
+}
+
+// runCalls tells whether the worker is to end. Functions run under the lock, so
+// that none is added to a worker that has stopped.
+func (w *worker) runCalls() (stop bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, f := range w.calls {
+		f()
+	}
+	w.calls = nil
+	w.called.Store(false)
+	return w.stopped
+}
+
+// attach gives a port to the worker.
+func (w *worker) attach(k *kernelPort) (err error) {
+	w.do(func() {
+		slot := 0
+		for slot < len(w.ports) && w.ports[slot] != nil {
+			slot++
+		}
+		if slot == len(w.ports) {
+			w.ports = append(w.ports, nil)
+		}
+		if err = w.poll.add(k.fd, slot); err != nil {
+			return
+		}
+		w.ports[slot], k.slot = k, slot
+	})
+	return err
+}
+
+// detach takes a port away from the worker. Nothing of it is in use afterwards.
+func (w *worker) detach(k *kernelPort) {
+	w.do(func() {
+		w.poll.remove(k.fd)
+		w.ports[k.slot] = nil
+	})
+}
