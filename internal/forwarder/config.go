@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/nsm-afxdp/forwarder/internal/service"
 	"github.com/nsm-afxdp/forwarder/pkg/classifier"
 	"github.com/nsm-afxdp/forwarder/pkg/xsk"
 )
@@ -28,10 +29,7 @@ type Config struct {
 	LogLevel               string            `default:"INFO" desc:"log level: TRACE, DEBUG, INFO, WARN, ERROR" split_words:"true"`
 	DialTimeout            time.Duration     `default:"750ms" desc:"limit for dialling the next hop" split_words:"true"`
 
-	OpenTelemetryEndpoint string        `default:"otel-collector.observability.svc.cluster.local:4317" desc:"OpenTelemetry collector, used if TELEMETRY is set" split_words:"true"`
-	MetricsExportInterval time.Duration `default:"10s" desc:"how often metrics go to the collector" split_words:"true"`
-	PprofEnabled          bool          `default:"false" desc:"serve profiles" split_words:"true"`
-	PprofListenOn         string        `default:"localhost:6060" desc:"address to serve profiles on" split_words:"true"`
+	service.Telemetry
 
 	PrometheusListenOn            string        `default:":8081" desc:"address to serve Prometheus metrics on, used if PROMETHEUS is set" split_words:"true"`
 	PrometheusCAFile              string        `default:"" desc:"CA of clients that may read the metrics" split_words:"true" envconfig:"PROMETHEUS_CA_FILE"`

@@ -42,6 +42,9 @@ type Config struct {
 	LogLevel string
 	// MaxTokenLifetime bounds refresh and timeout (10m).
 	MaxTokenLifetime time.Duration
+	// SVIDLifetime is how long the programs' certificates live (1h); they are
+	// renewed before that.
+	SVIDLifetime time.Duration
 }
 
 // Lab is two nodes and what runs on them.
@@ -110,7 +113,9 @@ func New(cfg Config) (_ *Lab, err error) {
 	if err := l.joinNodes(); err != nil {
 		return nil, err
 	}
-	l.identities = newIdentities()
+	if l.identities, err = newIdentities(cfg.SVIDLifetime); err != nil {
+		return nil, err
+	}
 	return l, nil
 }
 
@@ -239,3 +244,6 @@ func (l *Lab) Close() error {
 func Ping(ctx context.Context, from *Namespace, to netip.Addr, count int) (string, error) {
 	return Run(ctx, from.Path, "ping", "-n", "-q", "-c", fmt.Sprint(count), "-i", "0.1", "-W", "2", to.String())
 }
+
+// Processes are all that were started, in that order.
+func (l *Lab) Processes() []*Process { return l.processes }

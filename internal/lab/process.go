@@ -183,3 +183,21 @@ func Run(ctx context.Context, nsPath, name string, args ...string) (string, erro
 	}
 	return out.String(), nil
 }
+
+// Tool is a command that runs beside the mesh, such as a server to test with.
+type Tool struct{ cmd *exec.Cmd }
+
+// Background starts a command in a network namespace.
+func Background(nsPath, name string, args ...string) (*Tool, error) {
+	cmd := exec.Command(name, args...)
+	if err := netns.Do(nsPath, cmd.Start); err != nil {
+		return nil, fmt.Errorf("start %s: %w", name, err)
+	}
+	return &Tool{cmd: cmd}, nil
+}
+
+// Kill ends the command and waits for its end.
+func (t *Tool) Kill() {
+	_ = t.cmd.Process.Kill()
+	_ = t.cmd.Wait()
+}

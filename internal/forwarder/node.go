@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package forwarder
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+
+	"github.com/nsm-afxdp/forwarder/internal/status"
+	"github.com/nsm-afxdp/forwarder/pkg/classifier"
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/embedded"
+	"github.com/nsm-afxdp/forwarder/pkg/uplink"
+	"github.com/nsm-afxdp/forwarder/pkg/xsk"
+)
+
+// PinFolder is the folder of our pins on the bpffs.
+const PinFolder = "nsm-forwarder"
+
+// node is what a run has set up on its node: the uplink, the classifier on it,
+// the sockets and the plane that reads them.
+type node struct {
+	uplink     *uplink.Uplink
+	classifier *classifier.Classifier
+	sockets    *xsk.Set
+	plane      plane.Plane
+
+	undo []func() error
+}
+
+// setUp makes all of it, or nothing.
+func setUp(c *Config, log *slog.Logger) (_ *node, err error) {
+	n := &node{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.tearDown())
+		}
+	}()
+	if err := n.findUplink(c, log); err != nil {
+		return nil, err
+	}
+	if err := n.attach(c, log); err != nil {
+		return nil, err
+	}
+	if err := n.openSockets(c); err != nil {
+		return nil, err
+	}
+	p, err := embedded.New(embedded.Config{Uplink: underlay{n.uplink}, Sockets: n.sockets.Sockets(), Log: log})
+	if err != nil {
+		return nil, err
+	}
+	n.plane = p
+	n.onTearDown(p.Close)
+	// Frames come from here on; until there are pinholes, none do.
+	if err := n.sockets.Register(n.classifier.Sockets()); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *node) findUplink(c *Config, log *slog.Logger) error {
+	var tunnel netip.Addr
+	if len(c.TunnelIP) > 0 {
+		addr, ok := netip.AddrFromSlice(c.TunnelIP)
+		if !ok {
+			return fmt.Errorf("NSM_TUNNEL_IP=%s is no IP address", c.TunnelIP)
+		}
+		tunnel = addr.Unmap()
+	}
+	u, err := uplink.Open(uplink.Config{
+		Tunnel: tunnel,
+		Log:    func(format string, args ...any) { log.Info(fmt.Sprintf(format, args...)) },
+	})
+	if err != nil {
+		return err
+	}
+	n.uplink = u
+	n.onTearDown(u.Close)
+	log.Info("found the uplink", "interface", u.Name(), "address", u.Addr(), "mtu", u.MTU(), "queues", u.Queues())
+	return nil
+}
+
+func (n *node) attach(c *Config, log *slog.Logger) error {
+	cl, err := classifier.Attach(classifier.Config{
+		Interface: n.uplink.Name(),
+		PinDir:    filepath.Join(c.BPFFS, PinFolder),
+		Mode:      xdpModes[c.XDPMode],
+		Log:       log,
+	})
+	if err != nil {
+		return err
+	}
+	n.classifier = cl
+	if c.KeepClassifier {
+		n.onTearDown(cl.Close)
+	} else {
+		n.onTearDown(cl.Detach)
+	}
+	log.Info("attached the classifier", "interface", cl.Interface(), "mode", cl.Mode())
+	return nil
+}
+
+func (n *node) openSockets(c *Config) error {
+	set, err := xsk.OpenSet(n.uplink.Index(), n.uplink.Queues(), xsk.Config{
+		Mode: socketModes[c.AFXDPMode], HugePages: c.HugePages,
+	})
+	if err != nil {
+		return err
+	}
+	n.sockets = set
+	n.onTearDown(set.Close)
+	return nil
+}
+
+func (n *node) onTearDown(f func() error) { n.undo = append(n.undo, f) }
+
+// tearDown undoes setUp, last things first.
+func (n *node) tearDown() error {
+	var errs []error
+	for i := len(n.undo) - 1; i >= 0; i-- {
+		errs = append(errs, n.undo[i]())
+	}
+	n.undo = nil
+	return errors.Join(errs...)
+}
+
+// describe fills in what the status tells of the node.
+func (n *node) describe(s *status.Status) error {
+	u := &status.Uplink{
+		Interface: n.uplink.Name(), Address: n.uplink.Addr(), MTU: n.uplink.MTU(), Queues: n.uplink.Queues(),
+		XDPMode: n.classifier.Mode().String(), ZeroCopy: true,
+	}
+	for _, socket := range n.sockets.Sockets() {
+		u.ZeroCopy = u.ZeroCopy && socket.ZeroCopy()
+	}
+	s.Uplink = u
+	counters, err := n.classifier.Counters()
+	if err != nil {
+		return err
+	}
+	for _, c := range counters {
+		if c.Packets > 0 {
+			s.Counters = append(s.Counters, status.Counter{
+				Verdict: string(c.Verdict), Reason: c.Reason, Packets: c.Packets, Bytes: c.Bytes,
+			})
+		}
+	}
+	for _, p := range n.classifier.Pinholes() {
+		s.Pinholes = append(s.Pinholes, status.Pinhole{To: p.Pinhole.String(), References: p.References})
+	}
+	links := n.plane.Links()
+	for i := range links {
+		s.Links = append(s.Links, status.NewLink(&links[i]))
+	}
+	return nil
+}
+
+// underlay is the uplink as the embedded plane wants it.
+type underlay struct{ *uplink.Uplink }
+
+func (u underlay) NextHop(remote netip.Addr) (embedded.NextHop, error) {
+	return u.Uplink.NextHop(remote)
+}

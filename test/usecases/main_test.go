@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package usecases runs whole meshes: two nodes out of network namespaces, and
+// registry, nsmgrs, forwarders, clients and endpoints as real processes.
+package usecases
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/nsm-afxdp/forwarder/internal/lab"
+	"github.com/nsm-afxdp/forwarder/internal/status"
+)
+
+// bin is the folder of the programs, built once for all tests.
+var bin string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	if os.Geteuid() != 0 {
+		return m.Run() // the tests skip themselves
+	}
+	dir, err := os.MkdirTemp("", "nsm-bin-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	build := exec.Command("go", "build", "-o", dir+"/", "./cmd/...")
+	build.Dir, build.Stdout, build.Stderr = "../..", os.Stderr, os.Stderr
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "build the programs:", err)
+		return 1
+	}
+	bin = dir
+	return m.Run()
+}
+
+// newLab makes a lab that is closed with the test, and prints the ends of its
+// logs if the test failed.
+func newLab(t *testing.T, cfg lab.Config) *lab.Lab {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("a lab of network namespaces needs root")
+	}
+	cfg.Tag, cfg.Bin = "test", bin
+	l, err := lab.New(cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, p := range l.Processes() {
+				t.Logf("--- %s ---\n%s", p.Log, p.Tail(40))
+			}
+			keepLogs(t, l)
+		}
+		require.NoError(t, l.Close())
+	})
+	return l
+}
+
+// keepLogs copies the logs of a failed test to the folder that NSM_TEST_LOGS
+// names, if it does.
+func keepLogs(t *testing.T, l *lab.Lab) {
+	to := os.Getenv("NSM_TEST_LOGS")
+	if to == "" {
+		return
+	}
+	for _, p := range l.Processes() {
+		text, err := os.ReadFile(p.Log)
+		if err != nil {
+			continue
+		}
+		name := filepath.Join(to, t.Name(), filepath.Base(filepath.Dir(p.Log)), filepath.Base(p.Log))
+		_ = os.MkdirAll(filepath.Dir(name), 0o755)
+		_ = os.WriteFile(name, text, 0o644)
+	}
+}
+
+// startLab is newLab with the mesh running.
+func startLab(t *testing.T, cfg lab.Config) *lab.Lab {
+	t.Helper()
+	l := newLab(t, cfg)
+	require.NoError(t, l.Start(within(t, 30*time.Second)))
+	return l
+}
+
+// within is a context for one step of a test.
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// statusOf asks a node's forwarder.
+func statusOf(t *testing.T, n *lab.Node) *status.Status {
+	t.Helper()
+	s, err := status.Ask(within(t, 5*time.Second), n.StatusSocket())
+	require.NoError(t, err)
+	return s
+}
+
+// eventually polls a condition that a process of the lab is to bring about.
+func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) time.Duration {
+	t.Helper()
+	started := time.Now()
+	for !ok() {
+		if time.Since(started) > limit {
+			t.Fatalf("not within %s: %s", limit, what)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return time.Since(started)
+}
+
+// links reads the links in a namespace, without lo.
+func links(t *testing.T, ns *lab.Namespace) map[string]int {
+	t.Helper()
+	out, err := lab.Run(within(t, 5*time.Second), ns.Path, "ip", "-json", "link")
+	require.NoError(t, err)
+	var all []struct {
+		Name string `json:"ifname"`
+		MTU  int    `json:"mtu"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &all))
+	mtus := map[string]int{}
+	for _, l := range all {
+		if l.Name != "lo" {
+			mtus[l.Name] = l.MTU
+		}
+	}
+	return mtus
+}
+
+// interfaces lists the names of the links in a namespace, without lo.
+func interfaces(t *testing.T, ns *lab.Namespace) []string {
+	t.Helper()
+	return slices.Sorted(maps.Keys(links(t, ns)))
+}
+
+// mtuOf reads an interface's MTU.
+func mtuOf(t *testing.T, ns *lab.Namespace, name string) int {
+	t.Helper()
+	mtu, ok := links(t, ns)[name]
+	require.True(t, ok, "no interface %s in %s", name, ns.Name)
+	return mtu
+}
