@@ -61,13 +61,12 @@ static __always_inline void remember_first_fragment(struct frame *f, int verdict
 
 static __always_inline int classify_vxlan(struct frame *f, __u32 length)
 {
-	struct vxlan_header *vxlan;
+	struct vxlan_header *vxlan = f->pos;
 	struct vni_key key = { .pinhole = f->to };
 
 	if (length < sizeof(*vxlan))
 		return REASON_PASS_NOT_VXLAN;
-	vxlan = take(f, sizeof(*vxlan));
-	if (!vxlan)
+	if (!step_over(f, sizeof(*vxlan)))
 		return REASON_PASS_TRUNCATED;
 	if (!(vxlan->flags & bpf_htonl(VXLAN_VALID_VNI)))
 		return REASON_PASS_NOT_VXLAN;
@@ -79,11 +78,11 @@ static __always_inline int classify_vxlan(struct frame *f, __u32 length)
 static __always_inline int classify_udp(struct frame *f)
 {
 	__u32 available = f->left;
-	struct udphdr *udp = take(f, sizeof(*udp));
+	struct udphdr *udp = f->pos;
 	struct pinhole *pinhole;
 	__u32 length;
 
-	if (!udp)
+	if (!step_over(f, sizeof(*udp)))
 		return REASON_PASS_TRUNCATED;
 	length = bpf_ntohs(udp->len);
 	if (length < sizeof(*udp))

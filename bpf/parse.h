@@ -35,18 +35,16 @@ struct frame {
 	struct fragment_key fragment; // unless fragmentation is WHOLE
 };
 
-// take returns the next size bytes and steps over them. NULL if the packet ends
-// before, by its own length or because the rest lies in other buffers of a
-// multi-buffer frame.
-static __always_inline void *take(struct frame *f, __u32 size)
+// step_over tells whether size more bytes of the packet can be read, and steps
+// over them. They cannot if the packet ends before, by its own length or because
+// the rest lies in other buffers of a multi-buffer frame.
+static __always_inline int step_over(struct frame *f, __u32 size)
 {
-	void *header = f->pos;
-
-	if (size > f->left || header + size > f->end)
-		return NULL;
-	f->pos = header + size;
+	if (size > f->left || f->pos + size > f->end)
+		return 0;
+	f->pos += size;
 	f->left -= size;
-	return header;
+	return 1;
 }
 
 static __always_inline int is_vlan(__be16 type)
@@ -59,19 +57,18 @@ static __always_inline int is_vlan(__be16 type)
 // tag: an 802.1ad service tag numbers other networks.
 static __always_inline int parse_ethernet(struct frame *f, __be16 *type)
 {
-	struct ethhdr *eth = take(f, sizeof(*eth));
+	struct ethhdr *eth = f->pos;
 
-	if (!eth)
+	if (!step_over(f, sizeof(*eth)))
 		return REASON_PASS_TRUNCATED;
 	*type = eth->h_proto;
 #pragma unroll
 	for (int depth = 0; depth < MAX_TAGS; depth++) {
-		struct vlan_tag *tag;
+		struct vlan_tag *tag = f->pos;
 
 		if (!is_vlan(*type))
 			return GO_ON;
-		tag = take(f, sizeof(*tag));
-		if (!tag)
+		if (!step_over(f, sizeof(*tag)))
 			return REASON_PASS_TRUNCATED;
 		if (depth == 0 && *type == bpf_htons(ETH_P_8021Q)) {
 			__u16 id = bpf_ntohs(tag->control) & VLAN_ID_MASK;
@@ -87,10 +84,10 @@ static __always_inline int parse_ethernet(struct frame *f, __be16 *type)
 static __always_inline int parse_ipv4(struct frame *f)
 {
 	__u32 available = f->left;
-	struct iphdr *ip = take(f, sizeof(*ip));
+	struct iphdr *ip = f->pos;
 	__u32 header, total, offset;
 
-	if (!ip)
+	if (!step_over(f, sizeof(*ip)))
 		return REASON_PASS_TRUNCATED;
 	header = ip->ihl * 4;
 	total = bpf_ntohs(ip->tot_len);
@@ -101,7 +98,7 @@ static __always_inline int parse_ipv4(struct frame *f)
 	if (ip->protocol != IPPROTO_UDP)
 		return REASON_PASS_NOT_UDP;
 	f->left = total - sizeof(*ip); // without the padding of short frames
-	if (!take(f, header - sizeof(*ip)))
+	if (!step_over(f, header - sizeof(*ip)))
 		return REASON_PASS_TRUNCATED;
 
 	__builtin_memcpy(f->to.address, &ip->daddr, sizeof(ip->daddr));
@@ -118,7 +115,6 @@ static __always_inline int parse_ipv4(struct frame *f)
 	__builtin_memcpy(f->fragment.destination, &ip->daddr, sizeof(ip->daddr));
 	f->fragment.id = ip->id;
 	f->fragment.family = FAMILY_IPV4;
-	f->fragment.protocol = IPPROTO_UDP;
 	return GO_ON;
 }
 
@@ -127,10 +123,10 @@ static __always_inline int parse_ipv4(struct frame *f)
 static __always_inline int parse_fragment_header(struct frame *f,
 						 struct ipv6hdr *ip, __u8 *next)
 {
-	struct ipv6_fragment *header = take(f, sizeof(*header));
+	struct ipv6_fragment *header = f->pos;
 	__u16 offset;
 
-	if (!header)
+	if (!step_over(f, sizeof(*header)))
 		return REASON_PASS_TRUNCATED;
 	if (f->fragmentation != WHOLE)
 		return REASON_PASS_MALFORMED;
@@ -153,27 +149,27 @@ static __always_inline int parse_fragment_header(struct frame *f,
 // leaves the kind of the following header in next.
 static __always_inline int parse_extension(struct frame *f, __u8 *next)
 {
-	struct ipv6_extension *header = take(f, 8);
+	struct ipv6_extension *header = f->pos;
 	__u32 more;
 
-	if (!header)
+	if (!step_over(f, 8))
 		return REASON_PASS_TRUNCATED;
 	if (*next == IPPROTO_ROUTING && header->segments_left)
 		return REASON_PASS_NOT_FINAL;
 	more = header->length * (*next == IPPROTO_AH ? 4 : 8);
 	*next = header->next;
-	if (!take(f, more))
+	if (!step_over(f, more))
 		return REASON_PASS_TRUNCATED;
 	return GO_ON;
 }
 
 static __always_inline int parse_ipv6(struct frame *f)
 {
-	struct ipv6hdr *ip = take(f, sizeof(*ip));
+	struct ipv6hdr *ip = f->pos;
 	__u32 payload;
 	__u8 next;
 
-	if (!ip)
+	if (!step_over(f, sizeof(*ip)))
 		return REASON_PASS_TRUNCATED;
 	payload = bpf_ntohs(ip->payload_len);
 	// No payload: a jumbogram (RFC 2675), or nothing that has a port.

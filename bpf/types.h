@@ -64,13 +64,14 @@ struct vni_key {
 	__u32 vni; // host order
 };
 
+// The protocol, which is part of this in RFC 791, is always UDP; in IPv6 the
+// later fragments need not know it (RFC 8200 section 4.5).
 struct fragment_key {
 	__u8 source[ADDRESS_SIZE];
 	__u8 destination[ADDRESS_SIZE];
-	__u32 id;      // identification, wire order
+	__u32 id; // identification, wire order
 	__u8 family;
-	__u8 protocol; // RFC 791; zero for IPv6, see RFC 8200 section 4.5
-	__u8 zero[2];
+	__u8 zero[3];
 };
 
 struct fragment {

@@ -30,8 +30,7 @@ type bpfFragmentKey struct {
 	Destination [16]uint8
 	Id          uint32
 	Family      uint8
-	Protocol    uint8
-	Zero        [2]uint8
+	Zero        [3]uint8
 }
 
 type bpfPinhole struct {

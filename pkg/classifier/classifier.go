@@ -72,8 +72,7 @@ func (c *Classifier) Mode() Mode { return c.mode }
 func (c *Classifier) Sockets() *ebpf.Map { return c.objects.XsksMap }
 
 // Attached tells whether the program is still on the uplink: it leaves when the
-// interface is deleted or moves to another network namespace, and if
-// somebody detaches the link.
+// interface is deleted, or if somebody detaches the link.
 func (c *Classifier) Attached() (bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -2,7 +2,11 @@
 
 package classifier
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+)
 
 // Verdict is where a frame went.
 type Verdict string
@@ -58,18 +62,36 @@ func (c *Classifier) Counters() ([]Counter, error) {
 	if c.closed {
 		return nil, fmt.Errorf("read counters of %s: %w", c.name, ErrClosed)
 	}
-	list, err := c.objects.read()
+	list, err := readCounters(c.objects.Counters)
 	if err != nil {
 		return nil, fmt.Errorf("read counters of %s: %w", c.name, err)
 	}
 	return list, nil
 }
 
-func (m *bpfMaps) read() ([]Counter, error) {
+// PinnedCounters reads the counters of a classifier that any process pinned. It
+// returns an error wrapping fs.ErrNotExist if there is none.
+func PinnedCounters(pinDir, iface string) ([]Counter, error) {
+	m, err := ebpf.LoadPinnedMap(pinsOf(pinDir, iface).path(bpfMapCounters), &ebpf.LoadPinOptions{ReadOnly: true})
+	if err != nil {
+		return nil, fmt.Errorf("open pinned counters of %s: %w", iface, err)
+	}
+	defer m.Close()
+	if m.MaxEntries() != uint32(len(reasons)) {
+		return nil, fmt.Errorf("open pinned counters of %s: they were pinned by another version", iface)
+	}
+	list, err := readCounters(m)
+	if err != nil {
+		return nil, fmt.Errorf("read pinned counters of %s: %w", iface, err)
+	}
+	return list, nil
+}
+
+func readCounters(m *ebpf.Map) ([]Counter, error) {
 	list := make([]Counter, 0, len(reasons))
 	for reason, counter := range reasons {
 		var perCPU []bpfCounter
-		if err := m.Counters.Lookup(uint32(reason), &perCPU); err != nil {
+		if err := m.Lookup(uint32(reason), &perCPU); err != nil {
 			return nil, fmt.Errorf("%s: %w", counter.Name(), err)
 		}
 		for _, one := range perCPU {

@@ -10,8 +10,11 @@
 //
 // The program is attached with a BPF link. With [Config.PinDir] the link and the maps
 // are pinned, so that they outlive the process and the next one takes over
-// without a gap. Needs Linux 5.9, CAP_BPF and CAP_NET_ADMIN (CAP_SYS_ADMIN
-// before 5.8, and for the names of other people's programs).
+// without a gap.
+//
+// It needs Linux 5.9 and the capabilities BPF, NET_ADMIN, and PERFMON: the program
+// reads headers at offsets that it computes, which the verifier allows to nobody
+// else. The names of other people's programs are told with SYS_ADMIN only.
 package classifier
 
 //go:generate ../../bpf/generate.sh .
