@@ -24,6 +24,9 @@ const (
 	// DropFlood: an initiation that was not looked at, because so many came
 	// that finding their tunnels would take too much time.
 	DropFlood
+	// DropCrossing: an initiation that met ours on the way; the handshake goes
+	// on with ours.
+	DropCrossing
 	// DropQueueFull: the tunnel did not keep up.
 	DropQueueFull
 	// DropClosed: the tunnel was being closed.
@@ -39,6 +42,7 @@ var reasonNames = [reasons]string{
 	DropUnknownIndex: "unknown_index",
 	DropUnknownKey:   "unknown_key",
 	DropFlood:        "initiation_flood",
+	DropCrossing:     "crossing_initiation",
 	DropQueueFull:    "queue_full",
 	DropClosed:       "closed",
 }

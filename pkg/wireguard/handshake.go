@@ -35,8 +35,8 @@ var firstRepeats = []time.Duration{
 func (t *Tunnel) Handshake(ctx context.Context) error {
 	start := time.Now()
 	repeats := firstRepeats
-	var again <-chan time.Time
-	for first := true; ; first = false {
+	initiated := false
+	for {
 		t.life.Lock()
 		begun := t.life.begun
 		t.life.Unlock()
@@ -47,19 +47,25 @@ func (t *Tunnel) Handshake(ctx context.Context) error {
 		if time.Since(last) < wg.RejectAfterTime {
 			return nil
 		}
-		if first {
-			if err := t.peer.SendHandshakeInitiation(false); err != nil && !errors.Is(err, errTransport) {
+		if !initiated {
+			if initiated, err = t.initiate(); err != nil && !errors.Is(err, errTransport) {
 				return fmt.Errorf("wireguard handshake with %s: %w", t.config.Remote, err)
 			}
 		}
-		if len(repeats) > 0 {
+		var again <-chan time.Time
+		switch {
+		case !initiated:
+			again = time.After(answerTime)
+		case len(repeats) > 0:
 			again = time.After(time.Until(start.Add(repeats[0])))
 		}
 		select {
 		case <-begun:
 		case <-again:
-			repeats, again = repeats[1:], nil
-			t.repeatInitiation()
+			if initiated {
+				repeats = repeats[1:]
+				t.repeatInitiation()
+			}
 		case <-t.Done():
 			return fmt.Errorf("wireguard handshake with %s: %w", t.config.Remote, ErrClosed)
 		case <-ctx.Done():

@@ -12,8 +12,8 @@ import (
 
 // An inbox can hold this much until its device fetches it.
 const (
-	inboxBytes     = 512 << 10
-	inboxDatagrams = 1024
+	inboxBytes     = 2 << 20
+	inboxDatagrams = 2048
 )
 
 // batch is a pile of datagrams, their bytes end to end.

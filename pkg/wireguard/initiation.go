@@ -23,7 +23,7 @@ const (
 	strangerChecksPerSecond = 20_000
 	strangerChecksBurst     = 100_000
 	// doorQueue is how many initiations wait to be checked.
-	doorQueue = 512
+	doorQueue = 2048
 )
 
 // door is where initiations wait. A goroutine checks them, which lives while
@@ -79,7 +79,7 @@ func (h *Hub) answer() {
 			h.counters.add(reason, 1)
 			continue
 		}
-		h.deliver(t, k.remote, k.local, [][]byte{k.message[:]})
+		t.admit(k)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // session is one index that a tunnel's device chose in a handshake message, and
@@ -36,8 +37,9 @@ const maxTakenUp = 4
 // sessions are the indices by which one tunnel can be reached.
 type sessions struct {
 	mu sync.Mutex
-	// The last of each role.
+	// The last of each role, and when the initiation was made.
 	initiation, response *session
+	initiated            time.Time
 	// The ones before that were taken up, oldest first.
 	earlier []*session
 	closed  bool
@@ -65,7 +67,7 @@ func (t *Tunnel) sent(k kind, message []byte) {
 		t.sessions.response = s
 		return
 	}
-	t.sessions.initiation = s
+	t.sessions.initiation, t.sessions.initiated = s, time.Now()
 	t.sessions.lastInitiation = append(t.sessions.lastInitiation[:0], message...)
 }
 
@@ -99,6 +101,15 @@ func (t *Tunnel) forget() {
 		}
 	}
 	t.sessions.initiation, t.sessions.response, t.sessions.earlier = nil, nil, nil
+}
+
+// awaitsResponse says whether an initiation that nothing has answered was made
+// no longer ago than this.
+func (t *Tunnel) awaitsResponse(since time.Duration) bool {
+	t.sessions.mu.Lock()
+	defer t.sessions.mu.Unlock()
+	s := t.sessions.initiation
+	return s != nil && !s.takenUp.Load() && time.Since(t.sessions.initiated) <= since
 }
 
 // pendingInitiation returns a copy of the last initiation if nothing has

@@ -66,6 +66,7 @@ type Tunnel struct {
 	// guarded by hub.mu.
 	rosterAddr netip.Addr
 	sessions   sessions
+	crossing   crossing
 
 	// from is the endpoint that the last datagram came from, sentTo the one
 	// that the last was sent to.
@@ -272,6 +273,7 @@ func (t *Tunnel) Close() {
 	t.hub.mu.Lock()
 	t.hub.rosters.remove(t)
 	t.hub.mu.Unlock()
+	t.crossing.close()
 	t.wg.Close()
 	t.life.Wait()
 	t.forget()

@@ -264,3 +264,40 @@ func TestTunnelIsDoneWhenInsideFails(t *testing.T) {
 	}
 	a.Close()
 }
+
+// TestCrossingHandshakesSettleAtOnce lets both ends initiate before either has
+// received anything.
+func TestCrossingHandshakesSettleAtOnce(t *testing.T) {
+	p := newPair(t, HubConfig{})
+	a, b := p.open(t)
+	var mu sync.Mutex
+	var kept []func()
+	both := make(chan struct{})
+	p.wire.intercept(func(from, to netip.AddrPort, d [][]byte) [][]byte {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(kept) == 2 {
+			return d
+		}
+		message := append([]byte(nil), d[0]...)
+		kept = append(kept, func() { p.wire.hubs[to.Addr()].Receive(from, to, [][]byte{message}) })
+		if len(kept) == 2 {
+			close(both)
+		}
+		return nil
+	})
+	start := time.Now()
+	a.inside.out <- packet(100, 1)
+	b.inside.out <- packet(100, 2)
+	<-both
+	for _, release := range kept {
+		release()
+	}
+	b.inside.expect(t, 1)
+	a.inside.expect(t, 2)
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("packets took %v", took)
+	} else {
+		t.Logf("packets took %v", took)
+	}
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package wireguard
+
+import (
+	"bytes"
+	"sync"
+	"time"
+)
+
+// Two handshakes that cross each other fail both: a device that answers an
+// initiation forgets its own, so either side ignores the other's response, and
+// five seconds pass until one tries again. It is not rare, as interfaces on both
+// ends come up at the same time and send something at once.
+//
+// So an initiation that meets our own, made within crossingWindow and not
+// answered, is held back. A peer that does not do this answers ours meanwhile,
+// and theirs is dropped. If both hold, the one with the lesser public key gives
+// in first and answers.
+//
+// The other way round, Handshake makes no initiation while the device is about
+// to answer one; that takes it less than answerTime.
+const (
+	crossingWindow = time.Second
+	holdLesser     = 50 * time.Millisecond
+	holdGreater    = 500 * time.Millisecond
+	answerTime     = 50 * time.Millisecond
+)
+
+// crossing keeps initiations of both directions apart. Its lock is held while
+// one is handed to the device, and while Handshake lets the device make one.
+type crossing struct {
+	sync.Mutex
+	// asked is when the device was given the last initiation.
+	asked time.Time
+	// held fires when the initiation that waits is due, nil if none waits.
+	held   *time.Timer
+	closed bool
+}
+
+// admit gives the device an initiation of the peer, or holds it back.
+func (t *Tunnel) admit(k knocking) {
+	c := &t.crossing
+	c.Lock()
+	defer c.Unlock()
+	switch {
+	case !t.awaitsResponse(crossingWindow):
+		t.ask(k)
+	case c.closed || c.held != nil:
+		t.hub.counters.add(DropCrossing, 1)
+	default:
+		wait := holdGreater
+		if bytes.Compare(t.public[:], t.config.PeerKey[:]) < 0 {
+			wait = holdLesser
+		}
+		c.held = time.AfterFunc(wait, func() { t.release(k, wait) })
+	}
+}
+
+// release gives in to an initiation that was held back, unless ours was
+// answered.
+func (t *Tunnel) release(k knocking, waited time.Duration) {
+	c := &t.crossing
+	c.Lock()
+	defer c.Unlock()
+	c.held = nil
+	if c.closed || !t.awaitsResponse(crossingWindow+waited) {
+		t.hub.counters.add(DropCrossing, 1)
+		return
+	}
+	t.ask(k)
+}
+
+func (t *Tunnel) ask(k knocking) {
+	t.crossing.asked = time.Now()
+	t.hub.deliver(t, k.remote, k.local, [][]byte{k.message[:]})
+}
+
+// initiate makes an initiation, unless the device is busy with one of the peer.
+func (t *Tunnel) initiate() (bool, error) {
+	c := &t.crossing
+	c.Lock()
+	defer c.Unlock()
+	if time.Since(c.asked) < answerTime {
+		return false, nil
+	}
+	return true, t.peer.SendHandshakeInitiation(false)
+}
+
+// close drops what is held back.
+func (c *crossing) close() {
+	c.Lock()
+	defer c.Unlock()
+	c.closed = true
+	if c.held != nil {
+		c.held.Stop()
+	}
+}
