@@ -144,7 +144,8 @@ func (c *Classifier) attachFirst(cfg *Config) (err error) {
 	if err := c.attachLink(cfg); err != nil {
 		return err
 	}
-	u.add(c.link.Close)
+	// A link that was pinned lingers after its pin is gone, unless detached.
+	u.add(func() error { return errors.Join(c.link.Detach(), c.link.Close()) })
 	if c.pins != nil {
 		if err := errors.Join(cfg.reach(stepPinLink), c.link.Pin(c.pins.link())); err != nil {
 			return fmt.Errorf("pin link: %w", err)

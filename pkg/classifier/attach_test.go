@@ -507,6 +507,11 @@ func TestPinsOfANamesakeInAnotherNamespaceAreLeftAlone(t *testing.T) {
 	_, err := other.tryAttach(l.config())
 	require.ErrorContains(t, err, "another network namespace")
 	require.Empty(t, other.inspect(uplinkName).Programs)
+
+	unpinned := other.attach(Config{Interface: uplinkName})
+	_, err = other.tryAttach(l.config())
+	require.ErrorContains(t, err, "another network namespace", "also if a program of our name is there")
+	require.NoError(t, unpinned.Open(Pinhole{uplinkAddr, wholePort, AnyVNI}))
 	require.NoError(t, first.Open(Pinhole{uplinkAddr, wholePort, AnyVNI}))
 	require.NoError(t, first.Detach())
 }
