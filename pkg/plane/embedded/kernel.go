@@ -137,7 +137,7 @@ func (k *kernelPort) receive(w *worker, events uint32) {
 		f.addr, more = w.take()
 		if !more {
 			// Rather lose packets than turn in circles.
-			if read(k.fd, w.spill[:]) > 0 {
+			if read(k.fd, w.spill[:]) {
 				c.dropped(1)
 			}
 			break
@@ -179,8 +179,8 @@ func (k *kernelPort) read(w *worker, f *frame) (large, ok bool) {
 	f.buf = w.sock.Buffer(f.addr)
 	f.start = headroom
 	room := f.buf[headroom-packet.OffloadLen:]
-	iov := [2]unix.Iovec{{Base: &room[0], Len: uint64(len(room))}, {Base: &w.spill[0], Len: spillSize}}
-	r, _, errno := unix.RawSyscall(unix.SYS_READV, uintptr(k.fd), uintptr(unsafe.Pointer(&iov)), 2)
+	w.iov[0], w.iov[1] = iovec(room), iovec(w.spill[:])
+	r, _, errno := unix.RawSyscall(unix.SYS_READV, uintptr(k.fd), uintptr(unsafe.Pointer(&w.iov)), 2)
 	n := int(r)
 	if errno != 0 || n < packet.OffloadLen {
 		return false, false
@@ -191,39 +191,63 @@ func (k *kernelPort) read(w *worker, f *frame) (large, ok bool) {
 	return len(f.more) > 0, true
 }
 
-// send writes a burst to the device.
+// send writes a burst to the device, segments that follow each other as one
+// packet. Its bytes go from where they lie to the kernel.
 func (k *kernelPort) send(w *worker, burst []frame) {
-	var packets, bytes, drops int
-	var none packet.Offload
+	c := &w.coalesce
+	c.Reset(k.link)
 	for i := range burst {
-		f := &burst[i]
-		b := f.buf[f.start-packet.OffloadLen : f.end]
-		none.Put(b)
-		if write(k.fd, b) < 0 {
-			drops++
+		c.Add(burst[i].bytes())
+	}
+	c.Finish()
+	var packets, bytes, drops int
+	for i := range c.Packets() {
+		p := c.Packet(i)
+		first := &burst[p.First]
+		b := first.buf[first.start-packet.OffloadLen:]
+		p.Offload.Put(b)
+		b = b[:packet.OffloadLen+len(c.Bytes(p, p.First))]
+		ok := false
+		if p.Segments == 1 {
+			ok = write(k.fd, b)
+		} else {
+			ok = k.gather(w, p, b)
+		}
+		if !ok {
+			drops += p.Segments
 			continue
 		}
 		packets++
-		bytes += f.len()
+		bytes += p.Len
 	}
-	c := &k.counters[w.id]
-	c.sent(packets, bytes)
-	c.dropped(drops)
+	n := &k.counters[w.id]
+	n.sent(packets, bytes)
+	n.dropped(drops)
+}
+
+// gather writes a packet of several segments, of which first is the beginning.
+func (k *kernelPort) gather(w *worker, p *packet.Packet, first []byte) bool {
+	w.iov[0] = iovec(first)
+	n := 1
+	for i := p.First; i != p.Last; n++ {
+		i = w.coalesce.Next(i)
+		w.iov[n] = iovec(w.coalesce.Bytes(p, i))
+	}
+	_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(k.fd), uintptr(unsafe.Pointer(&w.iov)), uintptr(n))
+	return errno == 0
+}
+
+func iovec(b []byte) unix.Iovec {
+	return unix.Iovec{Base: unsafe.SliceData(b), Len: uint64(len(b))}
 }
 
 // read and write do not block, and so the Go scheduler is not told of them.
-func read(fd int, b []byte) int {
-	n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
-	if errno != 0 {
-		return -1
-	}
-	return int(n)
+func read(fd int, b []byte) bool {
+	_, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	return errno == 0
 }
 
-func write(fd int, b []byte) int {
-	n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
-	if errno != 0 {
-		return -1
-	}
-	return int(n)
+func write(fd int, b []byte) bool {
+	_, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+	return errno == 0
 }

@@ -12,13 +12,14 @@ import (
 	"sync/atomic"
 
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/uplink"
 	"github.com/nsm-afxdp/forwarder/pkg/xsk"
 )
 
 // Config is what a Plane is made from.
 type Config struct {
 	// Uplink leads to the other nodes.
-	Uplink Uplink
+	Uplink *uplink.Uplink
 	// Sockets are bound to all queues of the uplink. They are the plane's until
 	// Close; the caller closes them afterwards.
 	Sockets []*xsk.Socket
@@ -31,7 +32,7 @@ type Config struct {
 
 // Plane is a plane.Plane.
 type Plane struct {
-	uplink  Uplink
+	uplink  *uplink.Uplink
 	log     *slog.Logger
 	fail    func(step string) error
 	workers []*worker

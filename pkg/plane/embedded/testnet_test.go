@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 
 	"github.com/nsm-afxdp/forwarder/internal/netns"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/uplink"
 	"github.com/nsm-afxdp/forwarder/pkg/xsk"
 )
 
@@ -150,52 +150,37 @@ func newUnderlay(t testing.TB, mtu int) *underlay {
 	return u
 }
 
-// staticUplink knows one next hop.
-type staticUplink struct {
-	mtu      int
-	hop      atomic.Pointer[Hop]
-	suspects atomic.Int64
-	held     atomic.Int64
-}
-
-func (s *staticUplink) Name() string { return "uplink" }
-func (s *staticUplink) MTU() int     { return s.mtu }
-func (s *staticUplink) NextHop(netip.Addr) (NextHop, error) {
-	s.held.Add(1)
-	return (*staticHop)(s), nil
-}
-
-type staticHop staticUplink
-
-func (s *staticHop) Load() *Hop      { return s.hop.Load() }
-func (s *staticHop) Suspect([6]byte) { s.suspects.Add(1) }
-func (s *staticHop) Release()        { s.held.Add(-1) }
-
 // node is an embedded plane on one node of an underlay.
 type node struct {
 	*Plane
-	uplink *staticUplink
+	uplink *uplink.Uplink
 	socks  []*xsk.Socket
 }
 
 // start attaches a program that sends tunnel packets to AF_XDP, and starts a
-// plane on node i.
-func (u *underlay) start(t testing.TB, i int, fail func(string) error) *node {
+// plane with the given tunnel address on node i.
+func (u *underlay) start(t testing.TB, i int, addrs [2]netip.Addr, fail func(string) error) *node {
 	t.Helper()
-	n := &node{uplink: &staticUplink{}}
-	l := u.nodes[i].link(t, "uplink")
-	n.uplink.mtu = l.Attrs().MTU
-	n.uplink.hop.Store(&Hop{Valid: true, Dst: u.macs[1-i], Src: u.macs[i]})
-	xsks := attachXDP(t, u.nodes[i], l.Attrs().Index)
-	u.nodes[i].do(t, func() error {
-		s, err := xsk.Open(l.Attrs().Index, 0, xsk.Config{TxBudget: 256})
+	return startNode(t, u.nodes[i], addrs[i], fail)
+}
+
+func startNode(t testing.TB, ns *namespace, addr netip.Addr, fail func(string) error) *node {
+	t.Helper()
+	up, err := uplink.Open(uplink.Config{Tunnel: addr, NetNS: ns.path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{uplink: up}
+	xsks := attachXDP(t, ns, up.Index())
+	ns.do(t, func() error {
+		s, err := xsk.Open(up.Index(), 0, xsk.Config{TxBudget: 256})
 		if err != nil {
 			return err
 		}
 		n.socks = append(n.socks, s)
 		return xsks.Update(uint32(0), uint32(s.FD()), ebpf.UpdateAny)
 	})
-	p, err := New(Config{Uplink: n.uplink, Sockets: n.socks, fail: fail})
+	p, err := New(Config{Uplink: up, Sockets: n.socks, fail: fail})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,8 +194,11 @@ func (u *underlay) start(t testing.TB, i int, fail func(string) error) *node {
 				t.Error(err)
 			}
 		}
-		if held := n.uplink.held.Load(); held != 0 {
-			t.Errorf("%d next hops were not released", held)
+		if hops := up.Hops(); len(hops) != 0 {
+			t.Errorf("next hops were not released: %v", hops)
+		}
+		if err := up.Close(); err != nil {
+			t.Error(err)
 		}
 	})
 	return n

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nsm-afxdp/forwarder/pkg/packet"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/uplink"
 )
 
 // From a pod to the wire, a burst at a time:
@@ -26,7 +27,7 @@ type vxlanPort struct {
 	plane   *Plane
 	port    plane.VXLAN
 	key     tunnelKey
-	nextHop NextHop
+	nextHop *uplink.NextHop
 	// mtu is what the uplink carries, without Ethernet header.
 	mtu  int
 	peer sink // what comes out of the tunnel goes there; set while connected
@@ -37,7 +38,7 @@ type vxlanPort struct {
 
 // vxlanCache is a worker's copy of the headers, made from hop.
 type vxlanCache struct {
-	hop   *Hop
+	hop   *uplink.Hop
 	outer packet.Outer
 	limit int // of a packet inside, in bytes from its Ethernet header on
 	_     [64]byte
@@ -67,7 +68,7 @@ func newVXLAN(p *Plane, c *plane.Connection, port plane.VXLAN) (end, error) {
 		return nil, err
 	}
 	var err error
-	if v.nextHop, err = p.uplink.NextHop(port.Remote); err != nil {
+	if v.nextHop, err = p.uplink.NextHop(port.Remote.Unmap()); err != nil {
 		return nil, fmt.Errorf("find the way to %s: %w", port.Remote, err)
 	}
 	return v, nil
@@ -87,13 +88,14 @@ func checkVXLAN(v plane.VXLAN) error {
 	return nil
 }
 
-// vxlanMTU is the largest MTU of a connection over VXLAN.
-func vxlanMTU(uplink int, remote netip.Addr) int {
+// vxlanMTU is the largest MTU of a connection over VXLAN, on an uplink with the
+// given one.
+func vxlanMTU(mtu int, remote netip.Addr) int {
 	overhead := packet.IPv4Len
 	if !remote.Unmap().Is4() {
 		overhead = packet.IPv6Len
 	}
-	return uplink - overhead - packet.UDPLen - packet.VXLANLen - packet.EthernetLen
+	return mtu - overhead - packet.UDPLen - packet.VXLANLen - packet.EthernetLen
 }
 
 func (v *vxlanPort) maxMTU() int { return vxlanMTU(v.mtu, v.port.Remote) }
@@ -181,7 +183,7 @@ func (v *vxlanPort) send(w *worker, burst []frame) {
 }
 
 // prepare makes the headers for a next hop.
-func (v *vxlanPort) prepare(c *vxlanCache, hop *Hop) {
+func (v *vxlanPort) prepare(c *vxlanCache, hop *uplink.Hop) {
 	c.hop = hop
 	c.outer = packet.NewVXLAN(packet.Underlay{
 		Destination: hop.Dst,

@@ -13,7 +13,7 @@ import (
 func TestKernelVXLANPeer(t *testing.T) {
 	u := newUnderlay(t, 1500)
 	pod := newNamespace(t)
-	n := u.start(t, 0, nil)
+	n := u.start(t, 0, addrs4, nil)
 	u.kernelVXLAN(t, 1, 42, addrs4, "10.7.0.2/24", "fd07::2/64")
 	link, err := n.Join(context.Background(), &plane.Connection{
 		ID: "c1", Payload: plane.Ethernet, Client: pod.port(t, "nsm-1"), Endpoint: tunnel(0, 42, addrs4),
@@ -25,7 +25,6 @@ func TestKernelVXLANPeer(t *testing.T) {
 		t.Errorf("MTU %d, want 1450", link.MTU)
 	}
 	pod.addr(t, "nsm-1", "10.7.0.1/24", "fd07::1/64")
-	t.Cleanup(func() { n.debug(t) })
 	pod.ping(t, "10.7.0.2")
 	pod.ping(t, "fd07::2")
 }

@@ -6,6 +6,9 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/nsm-afxdp/forwarder/pkg/packet"
 	"github.com/nsm-afxdp/forwarder/pkg/xsk"
@@ -23,8 +26,10 @@ import (
 // When some turns had nothing to do, it sleeps in epoll until there is. No
 // stage takes a lock, allocates, or waits.
 
-// spins is how many turns without work a worker does before it sleeps.
-const spins = 4
+// linger is how long a worker goes on polling when it has had work, giving the
+// processor to others between turns. A sleeper takes much longer to answer, and
+// the next packet of a busy pod or peer comes soon.
+const linger = 100 * time.Microsecond
 
 // worker moves the packets of one queue of the uplink and of the ports that
 // were given to it, on a thread of its own.
@@ -39,12 +44,15 @@ type worker struct {
 	// load is the number of ports, for spreading them.
 	load int // guarded by Plane.mu
 
-	rx      rxState
-	tx      txState
-	segment packet.Segmenter
-	spill   [spillSize]byte
-	burst   [burstSize]frame
-	drops   [dropReasons]atomic.Uint64
+	rx    rxState
+	tx    txState
+	burst [burstSize]frame // that a pod has sent
+	spill [spillSize]byte  // the rest of a large packet of it
+	iov   [burstSize + 1]unix.Iovec
+	drops [dropReasons]atomic.Uint64
+
+	segment  packet.Segmenter
+	coalesce packet.Coalescer
 
 	// Functions to be run between two turns.
 	mu      sync.Mutex
@@ -72,23 +80,22 @@ func (w *worker) run() {
 	defer runtime.UnlockOSThread()
 	defer close(w.done)
 	defer w.poll.close()
-	for idle := 0; ; {
+	worked := time.Now()
+	for idle := false; ; {
 		n := w.receive()
-		timeout := 0
-		if n == 0 && idle >= spins {
-			timeout = w.patience()
-		}
-		events := w.poll.poll
-		if timeout != 0 {
-			n += w.serve(w.poll.wait(timeout))
+		if n == 0 && idle && time.Since(worked) > linger {
+			n += w.serve(w.poll.wait(w.patience()))
 		} else {
-			n += w.serve(events())
+			n += w.serve(w.poll.poll())
 		}
 		w.flush()
 		if n > 0 {
-			idle = 0
+			idle = false
+		} else if !idle {
+			idle = true
+			worked = time.Now()
 		} else {
-			idle++
+			_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 		}
 		if w.called.Load() && w.runCalls() {
 			w.tx.release(w.sock)
