@@ -11,6 +11,7 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 
 	"github.com/vishvananda/netlink"
@@ -44,7 +45,39 @@ func Do(path string, f func() error) error {
 	}
 	defer target.Close()
 
-	v := &visit{path: path, target: target, f: f, done: make(chan struct{})}
+	enter := func() error {
+		if err := netns.Set(target); err != nil {
+			return fmt.Errorf("enter network namespace %s: %w", path, err)
+		}
+		return nil
+	}
+	return elsewhere(enter, f)
+}
+
+// New makes a network namespace that lives until close is called, or until
+// nobody is in it and nobody else has it open. The path is good in this process
+// and in others that may look into it.
+func New() (path string, close func() error, err error) {
+	var made netns.NsHandle
+	enter := func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("make network namespace (needs CAP_SYS_ADMIN): %w", err)
+		}
+		return nil
+	}
+	err = elsewhere(enter, func() (err error) {
+		made, err = netns.Get()
+		return err
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(made)), made.Close, nil
+}
+
+// elsewhere runs f on a thread of its own that enter has moved.
+func elsewhere(enter, f func() error) error {
+	v := &visit{enter: enter, f: f, done: make(chan struct{})}
 	go v.run()
 	<-v.done
 	switch {
@@ -59,9 +92,7 @@ func Do(path string, f func() error) error {
 // visit is one run of a function in a namespace. It has a goroutine of its own
 // because only a goroutine that ends while locked takes its thread with it.
 type visit struct {
-	path   string
-	target netns.NsHandle
-	f      func() error
+	enter, f func() error
 
 	done     chan struct{}
 	err      error
@@ -89,9 +120,8 @@ func (v *visit) run() {
 		return
 	}
 	defer home.Close()
-	if err := netns.Set(v.target); err != nil {
+	if v.err = v.enter(); v.err != nil {
 		runtime.UnlockOSThread()
-		v.err = fmt.Errorf("enter network namespace %s: %w", v.path, err)
 		return
 	}
 	// Runs also when f panics or ends the goroutine. Without the unlock the

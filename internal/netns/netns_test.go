@@ -33,16 +33,10 @@ func namespace(t testing.TB) string {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	home, err := vnetns.Get()
+	path, closeNS, err := New()
 	require.NoError(t, err)
-	defer home.Close()
-	h, err := vnetns.New()
-	require.NoError(t, err)
-	require.NoError(t, vnetns.Set(home))
-	t.Cleanup(func() { _ = h.Close() })
-	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(h))
+	t.Cleanup(func() { _ = closeNS() })
+	return path
 }
 
 func identity(t testing.TB, path string) string {
@@ -226,6 +220,19 @@ func TestNetlinkHandleWorksFromOutside(t *testing.T) {
 	var notFound netlink.LinkNotFoundError
 	require.ErrorAs(t, err, &notFound, "the link was made in our own namespace")
 	h.Close()
+	require.Equal(t, files, openFiles(t))
+}
+
+func TestNewNamespaceGoesWithItsDescriptor(t *testing.T) {
+	namespace(t)
+	files, home := openFiles(t), identity(t, "")
+	path, closeNS, err := New()
+	require.NoError(t, err)
+	require.NotEqual(t, home, identity(t, path))
+	require.Equal(t, home, identity(t, ""))
+	require.Zero(t, strayThreads(t, path))
+	require.NoError(t, closeNS())
+	require.ErrorIs(t, Do(path, func() error { return nil }), fs.ErrNotExist)
 	require.Equal(t, files, openFiles(t))
 }
 

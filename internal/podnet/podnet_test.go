@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -28,16 +27,9 @@ func newPod(t testing.TB) string {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	home, err := vnetns.Get()
+	path, closeNS, err := netns.New()
 	require.NoError(t, err)
-	defer home.Close()
-	ns, err := vnetns.New()
-	require.NoError(t, err)
-	require.NoError(t, vnetns.Set(home))
-	t.Cleanup(func() { _ = ns.Close() })
-	path := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(ns))
+	t.Cleanup(func() { _ = closeNS() })
 	in(t, path, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.default.addr_gen_mode=1")
 	return path
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/nsm-afxdp/forwarder/internal/netns"
 )
 
 // place is where the tunnels leave.
@@ -176,4 +178,41 @@ func complete[T any](list func() ([]T, error)) ([]T, error) {
 			return all, err
 		}
 	}
+}
+
+// Location is where Open would find the uplink.
+type Location struct {
+	// Link has the tunnel address Addr; Device carries the frames, with VLAN as
+	// their tags. Kind is the type of the device as ip-link(8) calls it, "device"
+	// for a real one.
+	Link, Device, Kind string
+	Addr               netip.Addr
+	VLAN               []uint16
+	// Index of the device, MTU of the link, and receive Queues of the device.
+	Index, MTU, Queues int
+}
+
+// Locate finds the uplink without following it. It needs no privilege.
+func Locate(c Config) (Location, error) {
+	var l Location
+	err := netns.Do(c.NetNS, func() error {
+		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return fmt.Errorf("open rtnetlink socket: %w", err)
+		}
+		defer h.Close()
+		p, err := find(h, c.Tunnel)
+		if err != nil {
+			return err
+		}
+		l = Location{
+			Link: p.link.Attrs().Name, Device: p.device.Attrs().Name, Kind: p.device.Type(), Addr: p.addr, VLAN: p.tags,
+			Index: p.device.Attrs().Index, MTU: p.link.Attrs().MTU, Queues: countQueues(p.device),
+		}
+		return nil
+	})
+	if err != nil {
+		return Location{}, fmt.Errorf("find uplink: %w", err)
+	}
+	return l, nil
 }

@@ -55,6 +55,12 @@ func TestWhichUplinkIsChosen(t *testing.T) {
 			require.Empty(t, u.VLAN())
 			require.Positive(t, u.Index())
 			require.True(t, u.Up())
+
+			located, err := Locate(config)
+			require.NoError(t, err)
+			require.Equal(t, Location{
+				Link: c.link, Device: c.link, Kind: "veth", Addr: u.Addr(), Index: u.Index(), MTU: 1500, Queues: u.Queues(),
+			}, located)
 		})
 	}
 }
@@ -88,6 +94,8 @@ func TestNoUplink(t *testing.T) {
 			_, err := Open(config)
 			require.ErrorContains(t, err, "find uplink: ")
 			require.ErrorContains(t, err, c.says)
+			_, located := Locate(config)
+			require.EqualError(t, located, err.Error())
 		})
 	}
 	_, err := Open(Config{NetNS: "/proc/4194305/ns/net"})

@@ -3,12 +3,10 @@
 package uplink
 
 import (
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -34,16 +32,9 @@ func node(t testing.TB) string {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	home, err := vnetns.Get()
+	path, closeNS, err := netns.New()
 	require.NoError(t, err)
-	defer home.Close()
-	ns, err := vnetns.New()
-	require.NoError(t, err)
-	require.NoError(t, vnetns.Set(home))
-	t.Cleanup(func() { _ = ns.Close() })
-	path := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), int(ns))
+	t.Cleanup(func() { _ = closeNS() })
 	sh(t, path, "ip link set lo up; sysctl -qw net.ipv6.conf.default.accept_dad=0")
 	return path
 }
