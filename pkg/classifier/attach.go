@@ -69,7 +69,7 @@ func Attach(cfg Config) (*Classifier, error) {
 	return c, nil
 }
 
-func attach(cfg *Config) (*Classifier, error) {
+func attach(cfg *Config) (_ *Classifier, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -79,26 +79,33 @@ func attach(cfg *Config) (*Classifier, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("raise memory limit: %w", err)
 	}
-	device, err := readDevice(cfg.Interface)
-	if err != nil {
-		return nil, err
-	}
 	c := &Classifier{
 		name:     cfg.Interface,
-		index:    device.index,
 		pinholes: make(map[Pinhole]int),
 		ports:    make(map[bpfPinholeKey]port),
 		vlans:    make(map[uint16]int),
 	}
 
-	var earlier *pinnedLink
 	if cfg.PinDir != "" {
-		unlock, err := lockPins(cfg.PinDir)
-		if err != nil {
-			return nil, err
+		unlock, lockErr := lockPins(cfg.PinDir)
+		if lockErr != nil {
+			return nil, lockErr
 		}
 		defer unlock()
 		c.pins = pinsOf(cfg.PinDir, cfg.Interface)
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, c.pins.removeRoot())
+			}
+		}()
+	}
+	device, err := readDevice(cfg.Interface)
+	if err != nil {
+		return nil, err
+	}
+	c.index = device.index
+	var earlier *pinnedLink
+	if c.pins != nil {
 		if earlier, err = findEarlier(cfg, device); err != nil {
 			return nil, err
 		}

@@ -80,6 +80,99 @@ func TestTunnelFramesGoToTheSocketAndAllElseToLinux(t *testing.T) {
 	}
 }
 
+// The driver refuses programs that cannot take frames of several buffers at
+// this MTU.
+func TestJumboFrames(t *testing.T) {
+	l := newLab(t)
+	for _, end := range []struct {
+		ns   *namespace
+		name string
+	}{{l.node, uplinkName}, {l.peer, "far0"}} {
+		end.ns.do(t, func() error {
+			ln, err := netlink.LinkByName(end.name)
+			return errors.Join(err, netlink.LinkSetMTU(ln, 9000))
+		})
+	}
+	c := l.attach(Config{Interface: uplinkName, Mode: Native})
+	linux := l.listen(wholePort)
+	message := []byte(strings.Repeat("jumbo", 1600))
+	l.send(wholePort, message)
+	requireArrival(t, linux, message)
+	before, err := c.Counters()
+	require.NoError(t, err)
+	require.NoError(t, c.Open(Pinhole{uplinkAddr, wholePort, AnyVNI}))
+	l.send(wholePort, message)
+	requireArrival(t, linux, message)
+	after, err := c.Counters()
+	require.NoError(t, err)
+	const i = bpfReasonREASON_PASS_NO_SOCKET
+	require.EqualValues(t, 1, after[i].Packets-before[i].Packets)
+	require.EqualValues(t, 14+20+8+len(message), after[i].Bytes-before[i].Bytes)
+	l.requireTCP()
+}
+
+func TestManyAttachAtOnce(t *testing.T) {
+	l := newLab(t)
+	const many = 6
+	classifiers := make(chan *Classifier, many)
+	errs := make(chan error, many)
+	for range many {
+		go func() {
+			c, err := l.tryAttach(l.config())
+			classifiers <- c
+			errs <- err
+		}()
+	}
+	var attached []*Classifier
+	for range many {
+		require.NoError(t, <-errs)
+		c := <-classifiers
+		t.Cleanup(func() { require.NoError(t, c.Close()) })
+		attached = append(attached, c)
+	}
+	owners := 0
+	for _, c := range attached {
+		ours, err := c.ours()
+		require.NoError(t, err)
+		if ours {
+			owners++
+		}
+	}
+	require.Equal(t, 1, owners, "the last one took over from all others")
+	programs := l.inspect(uplinkName).Programs
+	require.Len(t, programs, 1)
+	require.ElementsMatch(t, append([]string{pinLink}, mapNames...), names(t, PinPath(l.pinDir, uplinkName)))
+}
+
+func TestManyAttachAndDetachAtOnce(t *testing.T) {
+	l := newLab(t)
+	const many, rounds = 4, 5
+	errs := make(chan error, many)
+	for range many {
+		go func() {
+			errs <- func() error {
+				for range rounds {
+					c, err := l.tryAttach(l.config())
+					if err != nil {
+						return err
+					}
+					if err := c.Detach(); err != nil && !errors.Is(err, ErrTakenOver) {
+						return err
+					}
+				}
+				return nil
+			}()
+		}()
+	}
+	var all []error
+	for range many {
+		all = append(all, <-errs)
+	}
+	require.NoError(t, errors.Join(all...))
+	require.Empty(t, l.inspect(uplinkName).Programs, "the last owner detached")
+	require.NoDirExists(t, l.pinDir)
+}
+
 func TestWithoutPinsTheProgramEndsWithTheProcess(t *testing.T) {
 	l := newLab(t)
 	c := l.attach(Config{Interface: uplinkName})
@@ -346,7 +439,7 @@ func TestForeignProgramsAreNamedAndLeftAlone(t *testing.T) {
 				require.ErrorContains(t, err, tc.owner)
 			}
 			require.Equal(t, before, l.inspect(uplinkName).Programs)
-			require.Empty(t, names(t, l.pinDir))
+			require.NoDirExists(t, l.pinDir)
 		})
 	}
 }
@@ -563,7 +656,7 @@ func TestAFailedAttachLeavesNothing(t *testing.T) {
 			_, err := l.tryAttach(cfg)
 			require.ErrorIs(t, err, errInjected)
 			require.NotContains(t, err.Error(), "undo")
-			require.Empty(t, names(t, l.pinDir))
+			require.NoDirExists(t, l.pinDir)
 			require.Empty(t, l.inspect(uplinkName).Programs)
 			require.Equal(t, handles, bpfHandles(t))
 			l.attach(l.config())

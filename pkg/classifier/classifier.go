@@ -120,6 +120,13 @@ func (c *Classifier) Detach() error {
 	}
 	c.closed = true
 	var errs []error
+	if c.pins != nil {
+		if unlock, err := lockPins(c.pins.root); err != nil {
+			errs = append(errs, err)
+		} else {
+			defer unlock()
+		}
+	}
 	if ours, err := c.ours(); err != nil {
 		errs = append(errs, err)
 	} else if !ours {

@@ -3,6 +3,7 @@
 package classifier
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"runtime"
@@ -121,10 +122,18 @@ func newHarness(tb testing.TB) *harness {
 func (h *harness) addSocket(tb testing.TB) {
 	tb.Helper()
 	fd, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	skipWithoutAFXDP(tb, err)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { _ = unix.Close(fd) })
 	require.NoError(tb, h.Sockets().Put(uint32(0), uint32(fd)))
 	h.socket = fd
+}
+
+func skipWithoutAFXDP(tb testing.TB, err error) {
+	tb.Helper()
+	if errors.Is(err, unix.EAFNOSUPPORT) {
+		tb.Skip("kernel has no AF_XDP")
+	}
 }
 
 // The values of enum xdp_action.

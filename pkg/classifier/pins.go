@@ -114,9 +114,10 @@ func (p *pins) remove() error {
 
 // removeAll also removes the folder of all interfaces if this was the last.
 func (p *pins) removeAll() error {
-	if err := p.remove(); err != nil {
-		return err
-	}
+	return errors.Join(p.remove(), p.removeRoot())
+}
+
+func (p *pins) removeRoot() error {
 	err := os.Remove(p.root)
 	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) || // other interfaces
 		errors.Is(err, unix.EBUSY) || errors.Is(err, fs.ErrNotExist) { // a mount of its own
@@ -135,24 +136,39 @@ func removeIfThere(path string) error {
 // lockPins makes the folder of all interfaces and keeps other processes from
 // attaching and detaching until unlock is called.
 func lockPins(dir string) (unlock func(), err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make pin folder: %w", err)
+	for {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make pin folder: %w", err)
+		}
+		var fs unix.Statfs_t
+		if err := unix.Statfs(dir, &fs); err != nil {
+			return nil, fmt.Errorf("inspect pin folder %s: %w", dir, err)
+		}
+		if fs.Type != unix.BPF_FS_MAGIC {
+			return nil, fmt.Errorf("pin folder %s is not on a bpffs: mount one (mount -t bpf bpf DIR)", dir)
+		}
+		locked, err := os.Open(dir)
+		if err != nil {
+			return nil, fmt.Errorf("open pin folder: %w", err)
+		}
+		if err := unix.Flock(int(locked.Fd()), unix.LOCK_EX); err != nil {
+			return nil, errors.Join(fmt.Errorf("lock pin folder %s: %w", dir, err), locked.Close())
+		}
+		if stillThere(locked, dir) {
+			return func() { _ = locked.Close() }, nil // closing unlocks
+		}
+		// Whoever had the lock removed the folder.
+		_ = locked.Close()
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
-		return nil, fmt.Errorf("inspect pin folder %s: %w", dir, err)
-	}
-	if st.Type != unix.BPF_FS_MAGIC {
-		return nil, fmt.Errorf("pin folder %s is not on a bpffs: mount one (mount -t bpf bpf DIR)", dir)
-	}
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+}
+
+func stillThere(locked *os.File, dir string) bool {
+	at, err := os.Stat(dir)
 	if err != nil {
-		return nil, fmt.Errorf("open pin folder %s: %w", dir, err)
+		return false
 	}
-	if err := unix.Flock(fd, unix.LOCK_EX); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock pin folder %s: %w", dir, err), unix.Close(fd))
-	}
-	return func() { _ = unix.Close(fd) }, nil // closing unlocks
+	was, err := locked.Stat()
+	return err == nil && os.SameFile(at, was)
 }
 
 // pinnedLink is the link that an earlier process left on the interface.
