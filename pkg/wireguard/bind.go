@@ -36,7 +36,27 @@ type bind struct{ t *Tunnel }
 
 func (b bind) Open(uint16) ([]conn.ReceiveFunc, uint16, error) {
 	b.t.inbox.start()
-	return []conn.ReceiveFunc{b.t.inbox.fetch}, b.t.config.Local.Port(), nil
+	return []conn.ReceiveFunc{b.receive}, b.t.config.Local.Port(), nil
+}
+
+// receive is the device's ReceiveFunc.
+func (b bind) receive(packets [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
+	opening := b.t.device.opening
+	opening.wait()
+	n, err := b.t.inbox.fetch(packets, sizes, eps)
+	data := 0
+	for i, size := range sizes[:n] {
+		if carriesPacket(packets[i][:size]) {
+			data++
+		}
+	}
+	opening.in(data)
+	return n, err
+}
+
+// carriesPacket tells transport data from handshakes and keepalives.
+func carriesPacket(datagram []byte) bool {
+	return len(datagram) > transportMinSize && datagram[0] == byte(transport)
 }
 
 func (b bind) Close() error {
@@ -69,7 +89,11 @@ func (b bind) Send(datagrams [][]byte, to conn.Endpoint) error {
 		t.sentTo.Store(e)
 		t.hub.moved(t, e.remote.Addr())
 	}
+	data := 0
 	for _, d := range datagrams {
+		if carriesPacket(d) {
+			data++
+		}
 		switch k := kind(binary.LittleEndian.Uint32(d)); k {
 		case transport:
 			if peer := binary.LittleEndian.Uint32(d[receiverOffset:]); uint64(peer) != t.peerIndex.Load() {
@@ -83,6 +107,7 @@ func (b bind) Send(datagrams [][]byte, to conn.Endpoint) error {
 			}
 		}
 	}
+	t.device.sealing.out(data)
 	return t.transmit(e, datagrams)
 }
 

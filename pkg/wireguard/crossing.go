@@ -13,17 +13,17 @@ import (
 // five seconds pass until one tries again. It is not rare, as interfaces on both
 // ends come up at the same time and send something at once.
 //
-// So an initiation that meets our own, made within crossingWindow and not
-// answered, is held back. A peer that does not do this answers ours meanwhile,
+// So an initiation that meets our own, made within crossingWindow (a round trip,
+// generously) and not answered, is held back. A peer that does not do this answers ours meanwhile,
 // and theirs is dropped. If both hold, the one with the lesser public key gives
 // in first and answers.
 //
 // The other way round, Handshake makes no initiation while the device is about
 // to answer one; that takes it less than answerTime.
 const (
-	crossingWindow = time.Second
-	holdLesser     = 50 * time.Millisecond
-	holdGreater    = 500 * time.Millisecond
+	crossingWindow = 20 * time.Millisecond
+	holdLesser     = 20 * time.Millisecond
+	holdGreater    = 50 * time.Millisecond
 	answerTime     = 50 * time.Millisecond
 )
 
@@ -43,8 +43,9 @@ func (t *Tunnel) admit(k knocking) {
 	c := &t.crossing
 	c.Lock()
 	defer c.Unlock()
+	age, pending := t.initiationPending()
 	switch {
-	case !t.awaitsResponse(crossingWindow):
+	case !pending || age > t.hub.crossingWindow:
 		t.ask(k)
 	case c.closed || c.held != nil:
 		t.hub.counters.add(DropCrossing, 1)
@@ -53,18 +54,18 @@ func (t *Tunnel) admit(k knocking) {
 		if bytes.Compare(t.public[:], t.config.PeerKey[:]) < 0 {
 			wait = holdLesser
 		}
-		c.held = time.AfterFunc(wait, func() { t.release(k, wait) })
+		c.held = time.AfterFunc(wait, func() { t.release(k) })
 	}
 }
 
 // release gives in to an initiation that was held back, unless ours was
 // answered.
-func (t *Tunnel) release(k knocking, waited time.Duration) {
+func (t *Tunnel) release(k knocking) {
 	c := &t.crossing
 	c.Lock()
 	defer c.Unlock()
 	c.held = nil
-	if c.closed || !t.awaitsResponse(crossingWindow+waited) {
+	if _, pending := t.initiationPending(); c.closed || !pending {
 		t.hub.counters.add(DropCrossing, 1)
 		return
 	}

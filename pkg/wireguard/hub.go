@@ -36,6 +36,8 @@ type Hub struct {
 	indices   *indexTable
 	counters  counters
 	door      door
+	// crossingWindow is the constant, but in tests.
+	crossingWindow time.Duration
 
 	// Orders before it: wireguard-go's locks. Orders after it: those of
 	// inboxes. No call into a device is made with it held.
@@ -52,7 +54,7 @@ func NewHub(t Transport, cfg HubConfig) *Hub {
 	if cfg.Log == nil {
 		cfg.Log = func(string, ...any) {}
 	}
-	return &Hub{transport: t, config: cfg, indices: newIndexTable(), rosters: newRosters(time.Now)}
+	return &Hub{transport: t, config: cfg, indices: newIndexTable(), rosters: newRosters(time.Now), crossingWindow: crossingWindow}
 }
 
 // Receive gives the hub a burst of datagrams that came from remote to local.

@@ -38,6 +38,9 @@ type device struct {
 	mtu    int
 	batch  int
 
+	// sealing are packets on their way to the peer, opening those from it.
+	sealing, opening *window
+
 	events    chan tun.Event
 	closeOnce sync.Once
 	closeErr  error
@@ -47,11 +50,17 @@ type device struct {
 }
 
 func newDevice(inside Inside, mtu, batch int) *device {
-	return &device{inside: inside, mtu: mtu, batch: batch, events: make(chan tun.Event)}
+	return &device{
+		inside: inside, mtu: mtu, batch: batch,
+		sealing: newWindow(), opening: newWindow(),
+		events: make(chan tun.Event),
+	}
 }
 
 func (d *device) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+	d.sealing.wait()
 	n, err := d.inside.Read(bufs, sizes, offset)
+	d.sealing.in(n)
 	var bytes int
 	for _, size := range sizes[:n] {
 		bytes += size
@@ -68,6 +77,7 @@ func (d *device) Write(bufs [][]byte, offset int) (int, error) {
 	}
 	d.rxPackets.Add(uint64(len(bufs)))
 	d.rxBytes.Add(uint64(bytes))
+	d.opening.out(len(bufs))
 	n, err := d.inside.Write(bufs, offset)
 	d.dropped.Add(uint64(len(bufs) - n))
 	return n, err

@@ -103,13 +103,13 @@ func (t *Tunnel) forget() {
 	t.sessions.initiation, t.sessions.response, t.sessions.earlier = nil, nil, nil
 }
 
-// awaitsResponse says whether an initiation that nothing has answered was made
-// no longer ago than this.
-func (t *Tunnel) awaitsResponse(since time.Duration) bool {
+// initiationPending says whether nothing has answered the last initiation, and
+// how old it is.
+func (t *Tunnel) initiationPending() (age time.Duration, pending bool) {
 	t.sessions.mu.Lock()
 	defer t.sessions.mu.Unlock()
 	s := t.sessions.initiation
-	return s != nil && !s.takenUp.Load() && time.Since(t.sessions.initiated) <= since
+	return time.Since(t.sessions.initiated), s != nil && !s.takenUp.Load()
 }
 
 // pendingInitiation returns a copy of the last initiation if nothing has

@@ -269,6 +269,7 @@ func TestTunnelIsDoneWhenInsideFails(t *testing.T) {
 // received anything.
 func TestCrossingHandshakesSettleAtOnce(t *testing.T) {
 	p := newPair(t, HubConfig{})
+	p.a.crossingWindow, p.b.crossingWindow = time.Second, time.Second // for slow machines
 	a, b := p.open(t)
 	var mu sync.Mutex
 	var kept []func()
