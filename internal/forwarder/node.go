@@ -48,7 +48,7 @@ func setUp(c *Config, log *slog.Logger) (_ *node, err error) {
 	if err := n.openSockets(c); err != nil {
 		return nil, err
 	}
-	p, err := embedded.New(embedded.Config{Uplink: underlay{n.uplink}, Sockets: n.sockets.Sockets(), Log: log})
+	p, err := embedded.New(embedded.Config{Uplink: n.uplink, Sockets: n.sockets.Sockets(), Log: log})
 	if err != nil {
 		return nil, err
 	}
@@ -156,11 +156,4 @@ func (n *node) describe(s *status.Status) error {
 		s.Links = append(s.Links, status.NewLink(&links[i]))
 	}
 	return nil
-}
-
-// underlay is the uplink as the embedded plane wants it.
-type underlay struct{ *uplink.Uplink }
-
-func (u underlay) NextHop(remote netip.Addr) (embedded.NextHop, error) {
-	return u.Uplink.NextHop(remote)
 }

@@ -220,4 +220,3 @@ func register(ctx context.Context, c *Config, identity *service.Identity, listen
 		}
 	}, nil
 }
-
