@@ -24,6 +24,7 @@ type onIdleServer struct {
 
 	mu      sync.Mutex
 	timer   clock.Timer // nil while the server is in use
+	waits   int         // how many timers there have been
 	active  map[string]struct{}
 	expired bool
 }
@@ -43,13 +44,16 @@ func NewServer(ctx context.Context, notify func(), timeout time.Duration) networ
 // wait starts the timer. The lock is held.
 func (s *onIdleServer) wait() {
 	if s.timer == nil && !s.expired && s.ctx.Err() == nil {
-		s.timer = clock.FromContext(s.ctx).AfterFunc(s.timeout, s.expire)
+		s.waits++
+		wait := s.waits
+		s.timer = clock.FromContext(s.ctx).AfterFunc(s.timeout, func() { s.expire(wait) })
 	}
 }
 
-func (s *onIdleServer) expire() {
+// expire ends the given wait, unless it was cut short meanwhile.
+func (s *onIdleServer) expire(wait int) {
 	s.mu.Lock()
-	idle := s.timer != nil && len(s.active) == 0 && !s.expired && s.ctx.Err() == nil
+	idle := s.timer != nil && s.waits == wait && !s.expired && s.ctx.Err() == nil
 	if idle {
 		s.expired = true
 	}
