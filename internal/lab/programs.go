@@ -211,6 +211,7 @@ func (n *Node) process(in *Namespace, name string, env map[string]string) (*Proc
 			"SPIFFE_ENDPOINT_SOCKET=" + workload,
 			"NSM_LOG_LEVEL=" + n.lab.LogLevel,
 			"NSM_MAX_TOKEN_LIFETIME=" + n.lab.MaxTokenLifetime.String(),
+			fmt.Sprintf("NODE_NAME=node%d", n.Index+1), "POD_NAME=" + name, "CLUSTER_NAME=lab",
 		},
 	}
 	for k, v := range env {
