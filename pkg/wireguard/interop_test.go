@@ -8,6 +8,9 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
+
+	wg "golang.zx2c4.com/wireguard/device"
 )
 
 var (
@@ -101,6 +104,8 @@ func TestInteropRekey(t *testing.T) {
 // rekey makes the tunnel forget its sessions and initiate another.
 func (t *Tunnel) rekey(tb testing.TB) {
 	tb.Helper()
+	// No device consumes two initiations within this time, by its clock.
+	time.Sleep(wg.HandshakeInitationRate)
 	t.peer.ExpireCurrentKeypairs()
 	if err := t.peer.SendHandshakeInitiation(false); err != nil {
 		tb.Fatal(err)
