@@ -118,8 +118,8 @@ static __always_inline int parse_ipv4(struct frame *f)
 	return GO_ON;
 }
 
-// parse_fragment_header reads an IPv6 fragment header. A datagram in one piece may
-// carry one too (RFC 6946).
+// parse_fragment_header reads an IPv6 fragment header. A datagram in one piece
+// may carry one too (RFC 6946).
 static __always_inline int parse_fragment_header(struct frame *f,
 						 struct ipv6hdr *ip, __u8 *next)
 {

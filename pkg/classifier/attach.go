@@ -56,7 +56,8 @@ func (u *undo) run(cause error) error {
 //
 // If PinDir holds the classifier that an earlier process left on this
 // interface, it is taken over: the program is replaced atomically; sockets and
-// counters stay, pinholes are emptied. Pins of interfaces that are gone are removed.
+// counters stay, pinholes are emptied. Pins of interfaces that are gone are
+// removed.
 //
 // It returns a *ForeignProgramError if any other XDP program is attached. If it
 // fails, whatever it had made is undone; a failed take-over leaves the earlier

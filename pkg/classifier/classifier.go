@@ -14,12 +14,13 @@ import (
 
 // Config says where to attach the classifier and how.
 type Config struct {
-	// Interface is the name of the uplink in the network namespace of the calling
-	// thread. VLAN and bond interfaces have no native mode: name the interface below.
+	// Interface is the name of the uplink in the network namespace of the
+	// calling thread. VLAN and bond interfaces have no native mode: name the
+	// interface below.
 	Interface string
-	// PinDir is a folder on a bpffs, made if need be. Link and maps are pinned in
-	// a folder of the interface under it (see PinPath). If it is empty, nothing is pinned
-	// and the program leaves the interface with this process.
+	// PinDir is a folder on a bpffs, made if need be. Link and maps are pinned
+	// in a folder of the interface under it (see PinPath). If it is empty,
+	// nothing is pinned and the program leaves the interface with this process.
 	PinDir string
 	// Mode is Auto, Native or Generic. A pinned program in the other
 	// mode is detached and attached anew; Auto keeps it.

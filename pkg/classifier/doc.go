@@ -8,13 +8,14 @@
 // recognised, damaged, or meant for a queue without a socket goes to
 // Linux. bpf/README.md describes the program and its maps.
 //
-// The program is attached with a BPF link. With [Config.PinDir] the link and the maps
-// are pinned, so that they outlive the process and the next one takes over
-// without a gap.
+// The program is attached with a BPF link. With [Config.PinDir] the link and
+// the maps are pinned, so that they outlive the process and the next one takes
+// over without a gap.
 //
-// It needs Linux 5.9 and the capabilities BPF, NET_ADMIN, and PERFMON: the program
-// reads headers at offsets that it computes, which the verifier allows to nobody
-// else. The names of other people's programs are told with SYS_ADMIN only.
+// It needs Linux 5.9 and the capabilities BPF, NET_ADMIN, and PERFMON: the
+// program reads headers at offsets that it computes, which the verifier allows
+// to nobody else. The names of other people's programs are told with SYS_ADMIN
+// only.
 package classifier
 
 //go:generate ../../bpf/generate.sh .

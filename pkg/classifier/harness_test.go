@@ -93,8 +93,9 @@ func onThread(f func()) {
 	<-done
 }
 
-// harness is a classifier whose program is run on frames of the test's making. It is attached
-// to a loopback interface that is down, so that no other frame is counted.
+// harness is a classifier whose program is run on frames of the test's making.
+// It is attached to a loopback interface that is down, so that no other frame
+// is counted.
 type harness struct {
 	*Classifier
 	socket int

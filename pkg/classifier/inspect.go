@@ -46,8 +46,8 @@ func (m Mode) String() string {
 type Program struct {
 	ID   uint32
 	Mode Mode
-	// Name and Tag (a hash of its code) are empty if this process may not ask for them
-	// (CAP_SYS_ADMIN). The kernel keeps 15 bytes of the name.
+	// Name and Tag (a hash of its code) are empty if this process may not ask
+	// for them (CAP_SYS_ADMIN). The kernel keeps 15 bytes of the name.
 	Name, Tag string
 }
 
@@ -70,7 +70,8 @@ func (p Program) Owner() string {
 	return ""
 }
 
-// String is the program in words, such as "'cil_xdp_entry' (Cilium, id 7, native mode)".
+// String is the program in words, such as "'cil_xdp_entry' (Cilium, id 7,
+// native mode)".
 func (p Program) String() string {
 	name := "of unknown name"
 	if p.Name != "" {

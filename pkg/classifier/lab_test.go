@@ -31,8 +31,8 @@ var (
 	remoteAddr = netip.MustParseAddr("192.0.2.2")
 )
 
-// lab is an uplink (a veth) in a namespace of its own, and who is at the other end of
-// the wire in another.
+// lab is an uplink (a veth) in a namespace of its own, and who is at the other
+// end of the wire in another.
 type lab struct {
 	tb         testing.TB
 	node, peer *namespace

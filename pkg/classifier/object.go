@@ -61,8 +61,8 @@ func (m *bpfMaps) forget() error {
 	)
 }
 
-// empty deletes all entries of a hash map. A running program may add entries meanwhile, and
-// the LRU may evict some.
+// empty deletes all entries of a hash map. A running program may add entries
+// meanwhile, and the LRU may evict some.
 func empty[K any](m *ebpf.Map) error {
 	for {
 		var key K

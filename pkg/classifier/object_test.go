@@ -76,8 +76,8 @@ func TestProgramForKernelsWithoutMultiBuffer(t *testing.T) {
 	require.Error(t, err, "less than an Ethernet header is no frame")
 }
 
-// BenchmarkProgram reports the kernel's own measure of one run of the program, without
-// driver and redirection.
+// BenchmarkProgram reports the kernel's own measure of one run of the program,
+// without driver and redirection.
 func BenchmarkProgram(b *testing.B) {
 	h := newHarness(b)
 	inner := octets(1400)

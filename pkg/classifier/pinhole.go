@@ -28,8 +28,8 @@ type Pinhole struct {
 	Addr netip.Addr // IPv4 or IPv6, no zone; an IPv4-mapped IPv6 address is IPv4
 	Port uint16     // not 0
 	// VNI below zero lets every datagram through; any other, only VXLAN of that
-	// VNI (RFC 7348, 24 bits). While a pinhole for every datagram of a port is open, those
-	// for its VNIs make no difference.
+	// VNI (RFC 7348, 24 bits). While a pinhole for every datagram of a port is
+	// open, those for its VNIs make no difference.
 	VNI int32
 }
 
@@ -115,8 +115,8 @@ func (c *Classifier) Open(p Pinhole) error {
 	return nil
 }
 
-// ClosePinhole takes back one Open; the last one closes the pinhole. It returns an error
-// wrapping ErrNotOpen if there is none.
+// ClosePinhole takes back one Open; the last one closes the pinhole. It returns
+// an error wrapping ErrNotOpen if there is none.
 func (c *Classifier) ClosePinhole(p Pinhole) error {
 	p, key, err := p.normalize()
 	if err != nil {

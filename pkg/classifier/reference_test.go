@@ -185,8 +185,8 @@ func (h *harness) requireAsReference(tb testing.TB, frame []byte, first map[stri
 	return want
 }
 
-// randomFrame is mostly a frame of headers that are nearly right, in a random order
-// of layers, cut or with bytes changed now and then.
+// randomFrame is mostly a frame of headers that are nearly right, in a random
+// order of layers, cut or with bytes changed now and then.
 func randomFrame(r *rand.Rand) []byte {
 	pick := func(values ...uint16) uint16 { return values[r.IntN(len(values))] }
 	var layers []layer
