@@ -41,3 +41,12 @@ func Serve(ctx context.Context, server *grpc.Server, fail context.CancelCauseFun
 	}
 	return func() { serving.Wait(); stop() }, nil
 }
+
+// Pointers gives Serve a list that was read from the environment.
+func Pointers(urls []url.URL) []*url.URL {
+	pointers := make([]*url.URL, len(urls))
+	for i := range urls {
+		pointers[i] = &urls[i]
+	}
+	return pointers
+}
