@@ -95,27 +95,28 @@ func settled(t *testing.T, s *Socket) {
 // list, in one of the rings, or held by the caller.
 func conserved(t *testing.T, u *UMEM, held int, sockets ...*Socket) {
 	t.Helper()
-	count := map[uint8]int{}
+	var count [256]int
 	for _, o := range u.owner {
 		count[o]++
 	}
-	free := map[uint64]bool{}
+	free := make([]bool, len(u.owner))
 	for _, addr := range u.free {
-		if free[addr] {
+		i := addr >> u.shift
+		if free[i] {
 			t.Fatalf("frame %#x is twice on the free list", addr)
 		}
-		if u.owner[addr>>u.shift] != ownerFree {
-			t.Fatalf("frame %#x is on the free list and owned by %d", addr, u.owner[addr>>u.shift])
+		if u.owner[i] != ownerFree {
+			t.Fatalf("frame %#x is on the free list and owned by %d", addr, u.owner[i])
 		}
-		free[addr] = true
+		free[i] = true
 	}
-	if len(free) != count[ownerFree] {
-		t.Fatalf("%d frames on the free list, %d owned by it", len(free), count[ownerFree])
+	if len(u.free) != count[ownerFree] {
+		t.Fatalf("%d frames on the free list, %d owned by it", len(u.free), count[ownerFree])
 	}
 	if count[ownerCaller] != held {
 		t.Fatalf("%d frames are the caller's, want %d", count[ownerCaller], held)
 	}
-	total := held + len(free)
+	total := held + len(u.free)
 	for _, s := range sockets {
 		if got, want := count[s.posted], int(s.inFill()); got != want {
 			t.Fatalf("%d frames posted by the index, %d by ownership", want, got)
