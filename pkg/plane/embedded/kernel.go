@@ -4,12 +4,7 @@ package embedded
 
 import (
 	"context"
-	"crypto/sha256"
-	"errors"
 	"fmt"
-	"net"
-	"strconv"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -17,12 +12,11 @@ import (
 	"github.com/nsm-afxdp/forwarder/internal/netns"
 	"github.com/nsm-afxdp/forwarder/pkg/packet"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/podif"
 )
 
 // spillSize is room for what a large packet has beyond one UMEM frame.
 const spillSize = 72 << 10
-
-var errNameTaken = errors.New("an interface of this name is there already")
 
 // kernelPort is a TAP or TUN device in a pod. Packets come and go with an
 // Offload in front, so that the pod's kernel may leave large ones whole.
@@ -40,7 +34,7 @@ type kernelPort struct {
 }
 
 func newKernel(p *Plane, c *plane.Connection, port plane.Kernel) (end, error) {
-	if err := checkKernel(port); err != nil {
+	if err := podif.Check(port); err != nil {
 		return nil, err
 	}
 	k := &kernelPort{plane: p, port: port, link: packet.Ethernet, counters: make([]counters, len(p.workers))}
@@ -53,40 +47,15 @@ func newKernel(p *Plane, c *plane.Connection, port plane.Kernel) (end, error) {
 		alias: port.Alias,
 		link:  k.link,
 		mtu:   c.MTU,
-		mac:   stableMAC(c.ID, port.Name),
+	}
+	if k.link == packet.Ethernet {
+		d.mac = podif.MAC(c.ID, port)
 	}
 	var err error
 	if k.fd, err = d.open(p.fault); err != nil {
 		return nil, fmt.Errorf("%s: %w", port, err)
 	}
 	return k, nil
-}
-
-// checkKernel finds out whether the device can be made, before anything is.
-func checkKernel(k plane.Kernel) error {
-	switch {
-	case k.Name == "" || k.Name == "." || k.Name == ".." || strings.ContainsAny(k.Name, "/: \t\n\v\f\r"):
-		return fmt.Errorf("interface name %q is not possible in Linux", k.Name)
-	case len(k.Name) >= unix.IFNAMSIZ:
-		return fmt.Errorf("interface name %q has %d bytes, at most %d are possible", k.Name, len(k.Name), unix.IFNAMSIZ-1)
-	}
-	dev, ino, err := netns.Identity(k.NetNS)
-	if err != nil {
-		return fmt.Errorf("interface %s: the pod's network namespace is gone: %w", k.Name, err)
-	}
-	if k.Inode != 0 && ino != k.Inode || k.Device != 0 && dev != k.Device {
-		return fmt.Errorf("interface %s: %s is network namespace %d now, asked for was %d: the pod is gone", k.Name, k.NetNS, ino, k.Inode)
-	}
-	return nil
-}
-
-// stableMAC is the same whenever the port is made, so that a restart does not
-// invalidate the neighbours' tables. It is locally administered.
-func stableMAC(id, name string) net.HardwareAddr {
-	h := sha256.Sum256([]byte(strconv.Itoa(len(id)) + id + name))
-	mac := net.HardwareAddr(h[:6])
-	mac[0] = mac[0]&^1 | 2
-	return mac
 }
 
 func (k *kernelPort) connect(_ context.Context, other end) error {
@@ -117,7 +86,22 @@ func (k *kernelPort) disconnect() {
 	k.plane.settle()
 }
 
-func (k *kernelPort) close() { _ = unix.Close(k.fd) }
+func (k *kernelPort) close() error {
+	if err := unix.Close(k.fd); err != nil {
+		return fmt.Errorf("close %s: %w", k.port, err)
+	}
+	return nil
+}
+
+// keep makes the port one of another connection with the same payload.
+func (k *kernelPort) keep(c *plane.Connection) error {
+	h, err := netns.NetlinkHandle(k.port.NetNS)
+	if err != nil {
+		return fmt.Errorf("%s: %w", k.port, err)
+	}
+	defer h.Close()
+	return podif.Configure(h, k.port.Name, podif.Settings{MTU: c.MTU})
+}
 
 func (k *kernelPort) count() plane.Counters { return sum(k.counters) }
 

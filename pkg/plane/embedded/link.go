@@ -23,14 +23,15 @@ type end interface {
 	// this end or the other one on its behalf.
 	disconnect()
 	// close frees what the end has. Both ends are disconnected before.
-	close()
+	close() error
 	count() plane.Counters
 }
 
-// limited ends carry packets up to a size.
-type limited interface {
-	// maxMTU is the largest MTU of a connection.
-	maxMTU() int
+// keeper is an end that can go on in a connection whose other port, or MTU,
+// differs from before: interfaces in pods, so that the pod keeps its addresses
+// when a tunnel moves.
+type keeper interface {
+	keep(c *plane.Connection) error
 }
 
 // portKinds are the kinds of port that can be made, best first.
@@ -40,6 +41,7 @@ var portKinds = []struct {
 }{
 	{plane.KindKernel, ""},
 	{plane.KindVXLAN, plane.Ethernet},
+	{plane.KindWireGuard, plane.IP},
 }
 
 // open makes a port.
@@ -49,6 +51,8 @@ func (p *Plane) open(c *plane.Connection, port plane.Port) (end, error) {
 		return newKernel(p, c, port)
 	case plane.VXLAN:
 		return newVXLAN(p, c, port)
+	case plane.WireGuard:
+		return newWireGuard(p, c, port)
 	case nil:
 		return nil, errors.New("port is missing")
 	}
@@ -58,10 +62,11 @@ func (p *Plane) open(c *plane.Connection, port plane.Port) (end, error) {
 // link is a connection by its id. Its lock is held for as long as Join or Leave
 // take, so that each connection changes by itself.
 type link struct {
-	mu   sync.Mutex
-	conn *plane.Connection // nil unless joined
-	path string
-	ends [2]end // client's and endpoint's
+	mu        sync.Mutex
+	forgotten bool
+	conn      *plane.Connection // as decided by resolve; nil unless joined
+	path      string
+	ends      [2]end // client's and endpoint's
 }
 
 // minMTU is the least MTU that every IPv4 host accepts (RFC 791).
@@ -69,21 +74,15 @@ const minMTU = 576
 
 // Join makes both ports and lets packets flow between them.
 func (p *Plane) Join(ctx context.Context, c *plane.Connection) (plane.Link, error) {
-	l, err := p.link(c.ID)
+	l, err := p.hold(c.ID)
 	if err != nil {
-		return plane.Link{}, err
+		return plane.Link{}, fmt.Errorf("join connection %s: %w", c.ID, err)
 	}
-	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.conn != nil && same(l.conn, c) {
-		return l.report(), nil
-	}
-	if l.conn != nil {
-		l.tearDown()
-	}
 	if err := l.join(ctx, p, c); err != nil {
+		err = errors.Join(err, l.tearDown())
 		p.forget(c.ID, l)
-		return plane.Link{}, fmt.Errorf("join %s and %s: %w", c.Client, c.Endpoint, err)
+		return plane.Link{}, fmt.Errorf("join connection %s: %w", c.ID, err)
 	}
 	return l.report(), nil
 }
@@ -98,27 +97,39 @@ func (p *Plane) Leave(_ context.Context, id string) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tearDown()
+	err := l.tearDown()
 	p.forget(id, l)
+	if err != nil {
+		return fmt.Errorf("leave connection %s: %w", id, err)
+	}
 	return nil
 }
 
-// link returns the link of a connection, making it if it is not there.
-func (p *Plane) link(id string) (*link, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed {
-		return nil, errors.New("embedded plane is closed")
+// hold returns the link of a connection, locked, making it if it is not there.
+func (p *Plane) hold(id string) (*link, error) {
+	for {
+		p.mu.Lock()
+		if p.closed {
+			p.mu.Unlock()
+			return nil, errors.New("embedded plane is closed")
+		}
+		l := p.links[id]
+		if l == nil {
+			l = new(link)
+			p.links[id] = l
+		}
+		p.mu.Unlock()
+		l.mu.Lock()
+		if !l.forgotten {
+			return l, nil
+		}
+		l.mu.Unlock()
 	}
-	l := p.links[id]
-	if l == nil {
-		l = new(link)
-		p.links[id] = l
-	}
-	return l, nil
 }
 
+// forget takes a link, which is locked, out of the list.
 func (p *Plane) forget(id string, l *link) {
+	l.forgotten = true
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.links[id] == l {
@@ -142,53 +153,113 @@ func samePort(a, b plane.Port) bool {
 	return a == b
 }
 
-// join makes the ends and connects them, or leaves nothing.
-func (l *link) join(ctx context.Context, p *Plane, c *plane.Connection) (err error) {
+// join makes the ends and connects them. Ends that can be kept are. If it
+// fails, it leaves the rest to tearDown.
+func (l *link) join(ctx context.Context, p *Plane, c *plane.Connection) error {
 	conn := *c
-	defer func() {
-		if err != nil {
-			l.tearDown()
-		}
-	}()
+	var err error
 	if conn.MTU, err = p.mtu(c); err != nil {
 		return err
 	}
-	for i, port := range []plane.Port{c.Client, c.Endpoint} {
-		if l.ends[i], err = p.open(&conn, port); err != nil {
-			l.ends[i] = nil
-			return err
-		}
+	if l.conn != nil && same(l.conn, &conn) {
+		return nil
+	}
+	if err := l.clear(&conn); err != nil {
+		return err
+	}
+	if err := l.open(p, &conn); err != nil {
+		return err
 	}
 	for i := range l.ends {
 		if err := l.ends[i].connect(ctx, l.ends[1-i]); err != nil {
 			return err
 		}
 	}
-	l.conn, l.path = &conn, "embedded"
+	l.conn = &conn
 	return nil
 }
 
-func (l *link) tearDown() {
+// clear closes the ends that do not fit a connection.
+func (l *link) clear(c *plane.Connection) error {
+	old := l.conn
+	if old == nil {
+		return nil
+	}
+	l.conn = nil
+	l.disconnect()
+	for i, ports := range [2][2]plane.Port{{old.Client, c.Client}, {old.Endpoint, c.Endpoint}} {
+		if k, ok := l.ends[i].(keeper); ok && old.Payload == c.Payload && samePort(ports[0], ports[1]) && k.keep(c) == nil {
+			continue
+		}
+		err := l.ends[i].close()
+		l.ends[i] = nil
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open makes the ends that are missing.
+func (l *link) open(p *Plane, c *plane.Connection) (err error) {
+	l.path = "embedded"
+	a, local := c.Client.(plane.Kernel)
+	b, both := c.Endpoint.(plane.Kernel)
+	if local && both {
+		if err := l.close(); err != nil {
+			return err
+		}
+		l.path = "veth"
+		l.ends, err = newLocal(p, c, a, b)
+		return err
+	}
+	for i, port := range []plane.Port{c.Client, c.Endpoint} {
+		if l.ends[i] != nil {
+			continue
+		}
+		if l.ends[i], err = p.open(c, port); err != nil {
+			l.ends[i] = nil
+			return err
+		}
+	}
+	return nil
+}
+
+// tearDown leaves nothing of a link.
+func (l *link) tearDown() error {
+	l.conn = nil
+	l.disconnect()
+	return l.close()
+}
+
+func (l *link) disconnect() {
 	for _, e := range l.ends {
 		if e != nil {
 			e.disconnect()
 		}
 	}
+}
+
+func (l *link) close() error {
+	var errs []error
 	for i, e := range l.ends {
 		if e != nil {
-			e.close()
+			errs = append(errs, e.close())
 			l.ends[i] = nil
 		}
 	}
-	l.conn = nil
+	return errors.Join(errs...)
 }
 
 // mtu decides the MTU of a connection.
 func (p *Plane) mtu(c *plane.Connection) (int, error) {
 	limit := plane.DefaultMTU
 	for _, port := range []plane.Port{c.Client, c.Endpoint} {
-		if v, ok := port.(plane.VXLAN); ok {
-			limit = min(limit, vxlanMTU(p.uplink.MTU(), v.Remote))
+		switch port := port.(type) {
+		case plane.VXLAN:
+			limit = min(limit, vxlanMTU(p.uplink.MTU(), port.Remote))
+		case plane.WireGuard:
+			limit = min(limit, wireguardMTU(p.uplink.MTU(), port.Remote.Addr()))
 		}
 	}
 	mtu := c.MTU

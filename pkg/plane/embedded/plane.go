@@ -56,7 +56,7 @@ func New(cfg Config) (*Plane, error) {
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
-	p.table.Store(&table{tunnels: make(map[tunnelKey]*vxlanPort)})
+	p.table.Store(newTable())
 	for id, sock := range cfg.Sockets {
 		w, err := newWorker(p, id, sock)
 		if err != nil {
@@ -91,6 +91,8 @@ func (p *Plane) fault(step string) error {
 	}
 	return p.fail(step)
 }
+
+func (p *Plane) logf(format string, args ...any) { p.log.Info(fmt.Sprintf(format, args...)) }
 
 // settle returns when no worker uses anything that it found before the call.
 func (p *Plane) settle() {

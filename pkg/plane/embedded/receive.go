@@ -13,7 +13,8 @@ import (
 //
 //  1. receive takes a burst from the RX ring.
 //  2. accept parses each frame, verifies lengths and checksums, and finds the
-//     tunnel by local and remote address, port and VNI.
+//     tunnel by local and remote address, port and VNI. Datagrams for WireGuard
+//     leave here: its hub decides what becomes of them.
 //  3. deliver sorts the burst by tunnel and gives each its share, in order.
 //  4. The port at the tunnel's other end passes it on.
 //  5. The frames go back to the FILL ring.
@@ -26,6 +27,8 @@ const (
 	dropStranger
 	// dropSplit: the frame is larger than one UMEM frame.
 	dropSplit
+	// dropUplink: the uplink could not take the packet.
+	dropUplink
 
 	dropReasons
 )
@@ -41,6 +44,7 @@ type rxState struct {
 	lastKey tunnelKey
 	last    *vxlanPort
 	table   *table // that last was found in
+	post    post
 }
 
 // receive does stages 1 to 5 for one burst and returns how many frames there
@@ -57,6 +61,7 @@ func (w *worker) receive() int {
 	for i := range n {
 		rx.owners[i] = w.accept(i)
 	}
+	rx.post.deliver()
 	w.deliver(n)
 	w.sock.Recycle(rx.descs[:n])
 	return n
@@ -82,6 +87,12 @@ func (w *worker) accept(i int) *vxlanPort {
 		return nil
 	}
 	payload := outer[dg.Start:dg.End]
+	if len(rx.table.hubs) > 0 {
+		if h := rx.table.hubs[hubKey{dg.Destination, dg.DestinationPort}]; h != nil {
+			rx.post.add(h, &dg, payload)
+			return nil
+		}
+	}
 	vni, r := packet.ParseVXLAN(payload)
 	if r != packet.OK {
 		w.drops[r].Add(1)

@@ -16,10 +16,20 @@ type tunnelKey struct {
 	port          uint16
 }
 
-// table is what workers look received packets up in. A table does not change:
-// another one takes its place.
+// table is what workers and senders look up in. A table does not change: another
+// one takes its place.
 type table struct {
 	tunnels map[tunnelKey]*vxlanPort
+	hubs    map[hubKey]*hub
+	paths   map[pathKey]*path
+}
+
+func newTable() *table {
+	return &table{
+		tunnels: make(map[tunnelKey]*vxlanPort),
+		hubs:    make(map[hubKey]*hub),
+		paths:   make(map[pathKey]*path),
+	}
 }
 
 // why tells unknown tunnels from those of somebody else.
@@ -47,5 +57,5 @@ func (t *table) without(key tunnelKey) *table {
 }
 
 func (t *table) clone() *table {
-	return &table{tunnels: maps.Clone(t.tunnels)}
+	return &table{tunnels: maps.Clone(t.tunnels), hubs: maps.Clone(t.hubs), paths: maps.Clone(t.paths)}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nsm-afxdp/forwarder/internal/netns"
 	"github.com/nsm-afxdp/forwarder/pkg/packet"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/podif"
 )
 
 // tapQueue is how many packets of a pod wait for us at most; each may be 64 KiB
@@ -25,7 +26,7 @@ type device struct {
 	alias string
 	link  packet.Link
 	mtu   int
-	mac   net.HardwareAddr // TAP only
+	mac   net.HardwareAddr // of a TAP
 }
 
 // open makes the device in its namespace and sets it up. It lives as long as
@@ -36,22 +37,19 @@ func (d *device) open(fault func(string) error) (fd int, err error) {
 		if err := fault("create"); err != nil {
 			return err
 		}
-		fd, err = d.create()
-		if err != nil {
+		if fd, err = d.create(); err != nil {
 			return err
 		}
-		if err := errors.Join(fault("configure"), d.configure()); err != nil {
+		if err := fault("configure"); err != nil {
 			return err
 		}
-		return nil
+		return d.configure()
 	})
-	if err != nil {
-		if fd >= 0 {
-			_ = unix.Close(fd)
-		}
-		return -1, err
+	if err != nil && fd >= 0 {
+		_ = unix.Close(fd)
+		fd = -1
 	}
-	return fd, nil
+	return fd, err
 }
 
 func (d *device) create() (int, error) {
@@ -79,7 +77,7 @@ func (d *device) attach(fd int) error {
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
 		switch {
 		case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
-			return fmt.Errorf("make interface %s: %w", d.name, errNameTaken)
+			return fmt.Errorf("make interface %s: %w", d.name, podif.ErrNameTaken)
 		case errors.Is(err, unix.EPERM):
 			return fmt.Errorf("make interface %s: %w: CAP_NET_ADMIN is needed in the pod's user namespace", d.name, err)
 		}
@@ -99,33 +97,10 @@ func (d *device) attach(fd int) error {
 
 // configure runs in the namespace of the device.
 func (d *device) configure() error {
-	link, err := netlink.LinkByName(d.name)
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
-		return fmt.Errorf("find interface %s: %w", d.name, err)
+		return fmt.Errorf("open rtnetlink socket: %w", err)
 	}
-	for _, step := range []struct {
-		name string
-		run  func() error
-	}{
-		{"MAC address", func() error {
-			if d.link == packet.IP {
-				return nil
-			}
-			return netlink.LinkSetHardwareAddr(link, d.mac)
-		}},
-		{"alias", func() error {
-			if d.alias == "" {
-				return nil
-			}
-			return netlink.LinkSetAlias(link, d.alias)
-		}},
-		{"queue length", func() error { return netlink.LinkSetTxQLen(link, tapQueue) }},
-		{"MTU", func() error { return netlink.LinkSetMTU(link, d.mtu) }},
-		{"state up", func() error { return netlink.LinkSetUp(link) }},
-	} {
-		if err := step.run(); err != nil {
-			return fmt.Errorf("set %s of interface %s: %w", step.name, d.name, err)
-		}
-	}
-	return nil
+	defer h.Close()
+	return podif.Configure(h, d.name, podif.Settings{Alias: d.alias, MAC: d.mac, MTU: d.mtu, Queue: tapQueue})
 }

@@ -128,7 +128,10 @@ func (v *vxlanPort) disconnect() {
 	v.plane.settle()
 }
 
-func (v *vxlanPort) close() { v.nextHop.Release() }
+func (v *vxlanPort) close() error {
+	v.nextHop.Release()
+	return nil
+}
 
 func (v *vxlanPort) count() plane.Counters { return sum(v.counters) }
 

@@ -21,10 +21,12 @@ import (
 //  2. poll: which pods have something to send?
 //  3. kernelPort.receive (kernel.go) for each of them: a burst is read and given
 //     to the tunnel at the other end, which leaves it with queue.
-//  4. flush: what was queued goes onto the TX ring, and the kernel is told.
+//  4. collect (outbox.go): what WireGuard has left to be sent joins it.
+//  5. flush: what was queued goes onto the TX ring, and the kernel is told.
 //
 // When some turns had nothing to do, it sleeps in epoll until there is. No
-// stage takes a lock, allocates, or waits.
+// stage allocates or waits, and none takes a lock but collect, which does so when
+// there is something to collect.
 
 // linger is how long a worker goes on polling when it has had work, giving the
 // processor to others between turns. A sleeper takes much longer to answer, and
@@ -46,6 +48,7 @@ type worker struct {
 
 	rx    rxState
 	tx    txState
+	out   outbox
 	burst [burstSize]frame // that a pod has sent
 	spill [spillSize]byte  // the rest of a large packet of it
 	iov   [burstSize + 1]unix.Iovec
@@ -71,7 +74,9 @@ func newWorker(p *Plane, id int, sock *xsk.Socket) (*worker, error) {
 		poll.close()
 		return nil, err
 	}
-	return &worker{plane: p, id: id, sock: sock, poll: poll, done: make(chan struct{})}, nil
+	w := &worker{plane: p, id: id, sock: sock, poll: poll, done: make(chan struct{})}
+	w.out.init()
+	return w, nil
 }
 
 // run is the worker's goroutine.
@@ -83,8 +88,9 @@ func (w *worker) run() {
 	worked := time.Now()
 	for idle := false; ; {
 		n := w.receive()
+		n += w.collect()
 		if n == 0 && idle && time.Since(worked) > linger {
-			n += w.serve(w.poll.wait(w.patience()))
+			n += w.serve(w.sleep())
 		} else {
 			n += w.serve(w.poll.poll())
 		}
@@ -98,10 +104,21 @@ func (w *worker) run() {
 			_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 		}
 		if w.called.Load() && w.runCalls() {
+			w.reclaim()
 			w.tx.release(w.sock)
 			return
 		}
 	}
+}
+
+// sleep returns when there is something to do.
+func (w *worker) sleep() []unix.EpollEvent {
+	w.out.asleep.Store(true)
+	defer w.out.asleep.Store(false)
+	if w.out.news.Load() { // left before the sender could see that we sleep
+		return nil
+	}
+	return w.poll.wait(w.patience())
 }
 
 // patience is how long to sleep in milliseconds: until something happens, unless

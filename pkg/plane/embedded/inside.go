@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package embedded
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nsm-afxdp/forwarder/pkg/packet"
+	"github.com/nsm-afxdp/forwarder/pkg/wireguard"
+)
+
+// inside is a pod's TUN device as a WireGuard tunnel wants it. The descriptor is
+// a duplicate, so that the device outlives the tunnel.
+type inside struct {
+	port *kernelPort
+	file *os.File
+	raw  syscall.RawConn
+
+	in  reading
+	out writing
+}
+
+// reading is what Read is at; one goroutine reads.
+type reading struct {
+	buf     []byte // an Offload and a packet
+	segment packet.Segmenter
+	try     func(fd uintptr) bool // made once: Read does not allocate
+	n       int
+	errno   unix.Errno
+}
+
+// writing is what Write is at; one goroutine writes.
+type writing struct {
+	coalesce packet.Coalescer
+	iov      [packet.MaxBurst + 1]unix.Iovec
+	bufs     [][]byte
+	offset   int
+	try      func(fd uintptr) bool
+}
+
+var _ insider = (*kernelPort)(nil)
+
+// inside hands the device to a tunnel. A kernelPort is connected to one port at
+// a time, so nobody else reads it.
+func (k *kernelPort) inside() (wireguard.Inside, error) {
+	fd, err := unix.FcntlInt(uintptr(k.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("%s: duplicate descriptor: %w", k.port, err)
+	}
+	i := &inside{port: k, file: os.NewFile(uintptr(fd), k.port.Name)}
+	if i.raw, err = i.file.SyscallConn(); err != nil {
+		_ = i.file.Close()
+		return nil, fmt.Errorf("%s: %w", k.port, err)
+	}
+	i.in.buf = make([]byte, packet.OffloadLen+spillSize)
+	i.in.try = i.tryRead
+	i.out.try = i.tryWrite
+	return i, nil
+}
+
+// Close ends Read and Write. The device stays.
+func (i *inside) Close() error { return i.file.Close() }
+
+// Read returns packets ready for the wire: segments of a large one, and what
+// else the pod has sent.
+func (i *inside) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+	in := &i.in
+	c := &i.port.counters[0]
+	for {
+		n := 0
+		for n < len(bufs) && in.segment.Left() {
+			sizes[n] = in.segment.Next(bufs[n][offset:])
+			n++
+		}
+		if n > 0 {
+			return n, nil
+		}
+		if err := i.raw.Read(in.try); err != nil {
+			return 0, err
+		}
+		if in.errno != 0 {
+			return 0, fmt.Errorf("read %s: %w", i.port.port, in.errno)
+		}
+		if in.n < packet.OffloadLen {
+			continue
+		}
+		b := in.buf[packet.OffloadLen:in.n]
+		c.received(1, len(b))
+		var o packet.Offload
+		o.Decode(in.buf)
+		if o.GSOType != packet.GSONone {
+			if !in.segment.Start(&o, packet.IP, b, nil, len(bufs[0])-offset) {
+				c.dropped(1)
+			}
+			continue
+		}
+		if len(b) > len(bufs[0])-offset || !o.FinishChecksum(b) {
+			c.dropped(1)
+			continue
+		}
+		sizes[0] = copy(bufs[0][offset:], b)
+		return 1, nil
+	}
+}
+
+// tryRead reads one packet, or has the caller wait for one.
+func (i *inside) tryRead(fd uintptr) bool {
+	n, _, errno := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&i.in.buf[0])), uintptr(len(i.in.buf)))
+	i.in.n, i.in.errno = int(n), errno
+	return errno != unix.EAGAIN
+}
+
+// Write gives packets to the pod, those that follow each other as one.
+func (i *inside) Write(bufs [][]byte, offset int) (int, error) {
+	total := 0
+	for len(bufs) > 0 {
+		n := min(len(bufs), packet.MaxBurst)
+		out := &i.out
+		out.bufs, out.offset = bufs[:n], offset
+		out.coalesce.Reset(packet.IP)
+		for _, b := range out.bufs {
+			out.coalesce.Add(b[offset:])
+		}
+		out.coalesce.Finish()
+		if err := i.raw.Write(out.try); err != nil {
+			return total, err
+		}
+		total += n
+		bufs = bufs[n:]
+	}
+	return total, nil
+}
+
+// tryWrite writes all packets: a TUN device never has its writers wait.
+func (i *inside) tryWrite(fd uintptr) bool {
+	out := &i.out
+	packets, bytes, drops := 0, 0, 0
+	for j := range out.coalesce.Packets() {
+		p := out.coalesce.Packet(j)
+		first := out.bufs[p.First][out.offset-packet.OffloadLen:]
+		p.Offload.Put(first)
+		out.iov[0] = iovec(first[:packet.OffloadLen+len(out.coalesce.Bytes(p, p.First))])
+		n := 1
+		for k := p.First; k != p.Last; n++ {
+			k = out.coalesce.Next(k)
+			out.iov[n] = iovec(out.coalesce.Bytes(p, k))
+		}
+		_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&out.iov)), uintptr(n))
+		if errno != 0 {
+			drops += p.Segments
+			continue
+		}
+		packets++
+		bytes += p.Len
+	}
+	c := &i.port.counters[0]
+	c.sent(packets, bytes)
+	c.dropped(drops)
+	return true
+}
