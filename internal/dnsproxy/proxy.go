@@ -30,21 +30,20 @@ const (
 
 // Proxy serves names over UDP and TCP.
 type Proxy struct {
-	packets   net.PacketConn
-	streams   net.Listener
-	slots     chan struct{}
-	serving   sync.WaitGroup
-	cancel    context.CancelFunc
-	ask       func(ctx context.Context, network string, server netip.AddrPort, query []byte) ([]byte, error)
-	fallbacks []netip.AddrPort
+	packets net.PacketConn
+	streams net.Listener
+	slots   chan struct{}
+	serving sync.WaitGroup
+	cancel  context.CancelFunc
+	ask     func(ctx context.Context, network string, server netip.AddrPort, query []byte) ([]byte, error)
 
-	mu      sync.RWMutex
-	configs map[string][]*networkservice.DNSConfig
+	mu        sync.RWMutex
+	configs   map[string][]*networkservice.DNSConfig
+	fallbacks []netip.AddrPort
 }
 
-// Listen serves at address until Close. Names that no configuration covers, or that
-// its servers do not know, go to the fallback servers.
-func Listen(address netip.AddrPort, fallbacks []netip.Addr) (*Proxy, error) {
+// Listen serves at address until Close.
+func Listen(address netip.AddrPort) (*Proxy, error) {
 	packets, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(address))
 	if err != nil {
 		return nil, fmt.Errorf("serve names: %w", err)
@@ -61,9 +60,6 @@ func Listen(address netip.AddrPort, fallbacks []netip.Addr) (*Proxy, error) {
 		packets: packets, streams: streams, cancel: cancel, ask: exchange,
 		slots:   make(chan struct{}, maxQueries),
 		configs: make(map[string][]*networkservice.DNSConfig),
-	}
-	for _, server := range fallbacks {
-		p.fallbacks = append(p.fallbacks, netip.AddrPortFrom(server, port))
 	}
 	p.serving.Go(func() { p.servePackets(ctx) })
 	p.serving.Go(func() { p.serveStreams(ctx) })
@@ -83,6 +79,24 @@ func (p *Proxy) Set(id string, configs []*networkservice.DNSConfig) {
 		return
 	}
 	p.configs[id] = configs
+}
+
+// Fallback sets the servers for names that no configuration covers, or that its servers
+// do not know.
+func (p *Proxy) Fallback(servers []netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fallbacks = nil
+	for _, server := range servers {
+		p.fallbacks = append(p.fallbacks, netip.AddrPortFrom(server, port))
+	}
+}
+
+// Empty tells whether no connection has a configuration.
+func (p *Proxy) Empty() bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return len(p.configs) == 0
 }
 
 // Domains are the search domains of all connections, sorted.

@@ -83,8 +83,9 @@ func start(t *testing.T, z zones, fallbacks ...string) (p *Proxy, asked func(str
 	for _, f := range fallbacks {
 		addrs = append(addrs, netip.MustParseAddr(f))
 	}
-	p, err := Listen(netip.MustParseAddrPort("127.0.0.1:0"), addrs)
+	p, err := Listen(netip.MustParseAddrPort("127.0.0.1:0"))
 	require.NoError(t, err)
+	p.Fallback(addrs)
 	t.Cleanup(func() { _ = p.Close() })
 	reach, asked := z.serve(t)
 	p.ask = func(ctx context.Context, network string, server netip.AddrPort, query []byte) ([]byte, error) {
@@ -214,7 +215,7 @@ func TestRubbishIsIgnoredAndTheProxyGoesOn(t *testing.T) {
 }
 
 func TestTheProxyNeverAsksItself(t *testing.T) {
-	p, err := Listen(netip.MustParseAddrPort("127.0.0.1:0"), nil)
+	p, err := Listen(netip.MustParseAddrPort("127.0.0.1:0"))
 	require.NoError(t, err)
 	defer func() { _ = p.Close() }()
 	p.fallbacks = []netip.AddrPort{p.Addr()}
@@ -222,12 +223,12 @@ func TestTheProxyNeverAsksItself(t *testing.T) {
 }
 
 func TestATakenPortIsAnErrorAndCloseFreesIt(t *testing.T) {
-	p, err := Listen(netip.MustParseAddrPort("127.0.0.1:0"), nil)
+	p, err := Listen(netip.MustParseAddrPort("127.0.0.1:0"))
 	require.NoError(t, err)
-	_, err = Listen(p.Addr(), nil)
+	_, err = Listen(p.Addr())
 	require.ErrorContains(t, err, "serve names")
 	require.NoError(t, p.Close())
-	again, err := Listen(p.Addr(), nil)
+	again, err := Listen(p.Addr())
 	require.NoError(t, err)
 	require.NoError(t, again.Close())
 }
@@ -241,7 +242,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Add(packed)
 	f.Add(packed[:headerSize])
 	f.Add([]byte{})
-	p, err := Listen(netip.MustParseAddrPort("127.0.0.1:0"), nil)
+	p, err := Listen(netip.MustParseAddrPort("127.0.0.1:0"))
 	if err != nil {
 		f.Fatal(err)
 	}

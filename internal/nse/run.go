@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nse
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/networkservicemesh/api/pkg/api/networkservice"
+	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
+	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/noop"
+	registryapi "github.com/networkservicemesh/api/pkg/api/registry"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/chains/endpoint"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/authorize"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms"
+	kernelmechanism "github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/kernel"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/sendfd"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/null"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/onidle"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/policyroute"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/connectioncontext/dnscontext"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/ipam/groupipam"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/ipam/point2pointipam"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/ipam/strictipam"
+	"github.com/networkservicemesh/sdk/pkg/tools/grpcutils"
+	"github.com/networkservicemesh/sdk/pkg/tools/log"
+
+	"github.com/nsm-afxdp/forwarder/internal/service"
+)
+
+// Program is the command.
+func Program() service.Program {
+	c := new(Config)
+	return service.Program{
+		Name:  "nse",
+		Short: "offer network services from this pod",
+		About: `
+Every client that connects gets a network interface to this pod and a pair of
+addresses. It runs in the pod's network namespace, in which the forwarder of the
+node makes the interfaces.`,
+		Config: c,
+		Run:    func(ctx context.Context) error { return Run(ctx, c) },
+	}
+}
+
+// Run serves until ctx ends, or until nobody has been connected for IdleTimeout.
+func Run(ctx context.Context, c *Config) error {
+	started := time.Now()
+	ctx, identity, stop, err := c.Start(ctx, c.Name)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+
+	dir, err := os.MkdirTemp("", c.Name)
+	if err != nil {
+		return fmt.Errorf("make the socket's folder: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	listenOn := &url.URL{Scheme: "unix", Path: filepath.Join(dir, "listen.on")}
+
+	responder := endpoint.NewServer(ctx, identity.Tokens,
+		endpoint.WithName(c.Name),
+		endpoint.WithAuthorizeServer(authorize.NewServer()),
+		endpoint.WithAdditionalFunctionality(c.elements(ctx, fail)...),
+	)
+	server := grpc.NewServer(identity.ServerOptions()...)
+	responder.Register(server)
+	grpcutils.RegisterHealthServices(server, responder)
+	wait, err := service.Serve(ctx, server, fail, listenOn)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		fail(nil)
+		wait()
+	}()
+
+	unregister, err := c.register(ctx, identity, listenOn)
+	if err != nil {
+		return err
+	}
+	defer unregister()
+	log.FromContext(ctx).Infof("startup completed in %v", time.Since(started))
+	return service.Wait(ctx)
+}
+
+// elements are what this endpoint adds to the chain that all endpoints have.
+func (c *Config) elements(ctx context.Context, end context.CancelCauseFunc) []networkservice.NetworkServiceServer {
+	var elements []networkservice.NetworkServiceServer
+	if c.IdleTimeout > 0 {
+		elements = append(elements, onidle.NewServer(ctx, func() {
+			log.FromContext(ctx).Infof("nobody has been connected for %v", c.IdleTimeout)
+			end(nil)
+		}, c.IdleTimeout))
+	}
+	return append(elements,
+		groupipam.NewServer(c.CIDRPrefix, groupipam.WithCustomIPAMServer(c.ipam)),
+		policyroute.NewServer(watchPolicies(ctx, c.PBRConfigPath)),
+		mechanisms.NewServer(map[string]networkservice.NetworkServiceServer{
+			kernel.MECHANISM: kernelmechanism.NewServer(),
+			noop.MECHANISM:   null.NewServer(),
+		}),
+		dnscontext.NewServer(c.DNSConfigs...),
+		sendfd.NewServer(),
+	)
+}
+
+func (c *Config) ipam(prefixes ...*net.IPNet) networkservice.NetworkServiceServer {
+	if c.IPAMPolicy == strict {
+		return strictipam.NewServer(point2pointipam.NewServer, prefixes...)
+	}
+	return point2pointipam.NewServer(prefixes...)
+}
+
+// registration is what others see of the endpoint.
+func (c *Config) registration(listenOn *url.URL) *registryapi.NetworkServiceEndpoint {
+	endpoint := &registryapi.NetworkServiceEndpoint{
+		Name:                 c.Name,
+		NetworkServiceNames:  c.ServiceNames,
+		NetworkServiceLabels: make(map[string]*registryapi.NetworkServiceLabels),
+		Url:                  listenOn.String(),
+	}
+	for _, name := range c.ServiceNames {
+		endpoint.NetworkServiceLabels[name] = &registryapi.NetworkServiceLabels{Labels: c.Labels}
+	}
+	return endpoint
+}
