@@ -40,8 +40,10 @@ const (
 	DefaultBindTimeout = 3 * time.Second
 )
 
-// MaxFragments is the largest number of frames that make one packet
+// MaxFragments is the largest number of frames that make one packet in copy mode
 // (MAX_SKB_FRAGS and the head, with the kernel's default configuration).
+// Zero-copy drivers may take fewer: xdp-zc-max-segs of the netdev netlink family
+// tells.
 const MaxFragments = 18
 
 // xdpHeadroom is what the kernel keeps free in front of received packets
@@ -72,7 +74,8 @@ type Config struct {
 	// are not enough, transparent huge pages are asked for, as by default.
 	HugePages bool
 	// UMEM is memory shared with other sockets. FrameSize, Headroom and
-	// HugePages are then the UMEM's. By default the socket makes its own.
+	// HugePages are then the UMEM's, Mode and MultiBuffer those of the first
+	// socket that was opened on it. By default the socket makes its own.
 	UMEM *UMEM
 	// TxBudget is the number of packets that one system call may send in copy
 	// mode (XDP_MAX_TX_SKB_BUDGET, Linux 6.17), 32 to TxSize. Zero leaves the

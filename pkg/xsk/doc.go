@@ -34,8 +34,8 @@
 // # One goroutine
 //
 // A Socket has no locks. All sockets of one UMEM belong to one goroutine at a
-// time; only Statistics, FD, Queue and ZeroCopy may be called from others. The
-// default is one UMEM per socket, which lets every queue have a worker of its
+// time. Others may call Statistics at any time, and FD, Queue and ZeroCopy until
+// Close. The default is one UMEM per socket, which lets every queue have a worker of its
 // own. Config.UMEM shares one: for a single worker that serves several queues or
 // interfaces and moves frames between them.
 //

@@ -69,7 +69,7 @@ func (s *Socket) failed(errno unix.Errno) error {
 	case unix.ENXIO, unix.ENODEV:
 		return s.errGone
 	default:
-		return fmt.Errorf("kick AF_XDP socket on interface %d queue %d: %w", s.ifindex, s.queue, errno)
+		return fmt.Errorf("wake AF_XDP socket on interface %d queue %d: %w", s.ifindex, s.queue, errno)
 	}
 }
 
@@ -96,11 +96,13 @@ func (s *Socket) Wait(timeout time.Duration) (bool, error) {
 	return false, s.Err()
 }
 
-// Err tells whether the interface is still there: nil, or an error that wraps
-// ErrLinkGone. It makes a system call that does not block.
+// Err tells whether the socket can still get packets, now or when the interface
+// is up again: nil, or an error that wraps ErrLinkGone. It makes a system call
+// that does not block.
 func (s *Socket) Err() error {
-	if errno := s.wakeReceiver(); errno == unix.ENXIO || errno == unix.ENODEV {
-		return s.errGone
+	errno := s.wakeReceiver()
+	if errno == 0 || errno == unix.ENETDOWN {
+		return nil
 	}
-	return nil
+	return s.failed(errno)
 }

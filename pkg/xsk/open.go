@@ -110,6 +110,9 @@ func (s *Socket) open(cfg Config) error {
 			var options uint32
 			_, err := getsockopt(s.fd, unix.SOL_XDP, unix.XDP_OPTIONS, unsafe.Pointer(&options), unsafe.Sizeof(options))
 			s.zeroCopy = options&unix.XDP_OPTIONS_ZEROCOPY != 0
+			if err == nil && cfg.Mode == ZeroCopy && !s.zeroCopy { // inherited from the UMEM's first socket
+				err = unix.EOPNOTSUPP
+			}
 			return err
 		}},
 	} {
@@ -145,6 +148,7 @@ func (s *Socket) bind(cfg Config, registered *Socket) error {
 		Queue_id: uint32(s.queue),
 	}
 	if registered != nil { // the mode and the rest are inherited
+		s.fragments = registered.fragments
 		addr.Flags = unix.XDP_SHARED_UMEM
 		addr.Shared_umem_fd = uint32(registered.fd)
 	} else {

@@ -54,6 +54,40 @@ func TestPacketsComeBackByteForByte(t *testing.T) {
 	}
 }
 
+func TestPacketInAsManyFramesAsPossible(t *testing.T) {
+	netns(t)
+	a, b := pair(t, "frags", pairOptions{mtu: 9000, frags: true})
+	u, err := NewUMEM(Config{Frames: 4096})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { u.Close() })
+	first := a.open(t, 0, Config{UMEM: u, RxSize: 1024, TxSize: 1024, MultiBuffer: true})
+	second := b.open(t, 0, Config{UMEM: u, RxSize: 1024, TxSize: 1024}) // inherits MultiBuffer
+	for _, way := range []struct{ from, to *Socket }{{first, second}, {second, first}} {
+		want, addrs, descs := frame(9000, 0), make([]uint64, MaxFragments), make([]Desc, MaxFragments)
+		way.from.Alloc(addrs)
+		for i, addr := range addrs {
+			n := copy(way.from.Buffer(addr), want[i*500:][:500])
+			descs[i] = Desc{Addr: addr, Len: uint32(n), Options: Continued}
+		}
+		descs[MaxFragments-1].Options = 0
+		if n := way.from.Transmit(descs); n != MaxFragments {
+			t.Fatalf("%d descriptors were taken", n)
+		}
+		if err := way.from.Kick(); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := receive(way.to); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%d bytes arrived, %v", len(got), err)
+		}
+	}
+	if n := first.Pending() + second.Pending(); n != 0 {
+		t.Errorf("%d frames are pending", n)
+	}
+	conserved(t, u, 0, first, second)
+}
+
 // echo sends the next packet back from the frames that it came in.
 func echo(s *Socket, burst []Desc) error {
 	n := 0
