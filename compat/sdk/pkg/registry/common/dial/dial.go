@@ -122,5 +122,5 @@ func (c *client[T, Q, R, F]) connect(ctx context.Context) (end func(error), err 
 		return nil, err
 	}
 	clientconn.Store(ctx, conn.cc)
-	return func(err error) { c.pool.put(conn, err != nil && conn.broke(err)) }, nil
+	return func(err error) { c.pool.put(conn, conn.broke(err)) }, nil
 }

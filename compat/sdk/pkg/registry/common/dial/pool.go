@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/networkservicemesh/sdk/pkg/tools/grpcutils"
 )
@@ -37,8 +38,7 @@ type shared struct {
 	stale bool
 }
 
-// get returns a connection to u, waiting up to the timeout for it. A failed
-// connection is returned too: the call over it then says why it failed.
+// get returns a connection to u, waiting up to the timeout for it.
 func (p *pool) get(ctx context.Context, u *url.URL) (*shared, error) {
 	conn, err := p.take(u)
 	if err != nil {
@@ -52,8 +52,13 @@ func (p *pool) get(ctx context.Context, u *url.URL) (*shared, error) {
 	for {
 		state := conn.cc.GetState()
 		switch state {
-		case connectivity.Ready, connectivity.TransientFailure, connectivity.Shutdown:
+		case connectivity.Ready:
 			return conn, nil
+		case connectivity.TransientFailure, connectivity.Shutdown:
+			if err := conn.failure(waitCtx); err != nil {
+				p.put(conn, true)
+				return nil, status.Error(codes.Unavailable, fmt.Sprintf("dial %s: %v", u, err))
+			}
 		case connectivity.Idle:
 			conn.cc.Connect()
 		}
@@ -126,9 +131,19 @@ func (p *pool) close() {
 	p.byURL = nil
 }
 
-// broke says whether err comes from the connection rather than from the peer.
+// broke says whether a call over the connection failed because of it.
 func (s *shared) broke(err error) bool {
-	return grpcutils.UnwrapCode(err) == codes.Unavailable && s.cc.GetState() != connectivity.Ready
+	return err != nil && s.cc.GetState() != connectivity.Ready
+}
+
+// failure says why there is no connection. gRPC tells that only to a call; this
+// one, should it get through after all, is refused as unknown.
+func (s *shared) failure(ctx context.Context) error {
+	err := s.cc.Invoke(ctx, "/nsm.Dial/Probe", new(emptypb.Empty), new(emptypb.Empty), grpc.WaitForReady(false))
+	if status.Code(err) == codes.Unimplemented {
+		return nil
+	}
+	return err
 }
 
 // target keeps gRPC from looking up a proxy or a DNS name for what is an address.
