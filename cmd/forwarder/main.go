@@ -25,16 +25,19 @@ func main() {
 		fmt.Fprintln(os.Stderr, "forwarder:", err)
 		var code exitCode
 		if errors.As(err, &code) {
-			os.Exit(int(code))
+			os.Exit(code.code)
 		}
 		os.Exit(1)
 	}
 }
 
 // exitCode is an error that ends the process with a code of its own.
-type exitCode int
+type exitCode struct {
+	code int
+	text string
+}
 
-func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+func (e exitCode) Error() string { return e.text }
 
 func newCommand() *cobra.Command {
 	root := &cobra.Command{

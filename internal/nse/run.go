@@ -29,7 +29,6 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/ipam/groupipam"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/ipam/point2pointipam"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/ipam/strictipam"
-	"github.com/networkservicemesh/sdk/pkg/tools/grpcutils"
 	"github.com/networkservicemesh/sdk/pkg/tools/log"
 
 	"github.com/nsm-afxdp/forwarder/internal/service"
@@ -75,7 +74,6 @@ func Run(ctx context.Context, c *Config) error {
 	)
 	server := grpc.NewServer(identity.ServerOptions()...)
 	responder.Register(server)
-	grpcutils.RegisterHealthServices(server, responder)
 	wait, err := service.Serve(ctx, server, fail, listenOn)
 	if err != nil {
 		return err

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package nsc_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+
+	registryapi "github.com/networkservicemesh/api/pkg/api/registry"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/chains/client"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/chains/endpoint"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/authorize"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/connect"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/discover"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/recvfd"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/sendfd"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/roundrobin"
+	registryclient "github.com/networkservicemesh/sdk/pkg/registry/chains/client"
+	registrysendfd "github.com/networkservicemesh/sdk/pkg/registry/common/sendfd"
+	"github.com/networkservicemesh/sdk/pkg/tools/log"
+
+	"github.com/nsm-afxdp/forwarder/internal/nsc"
+	"github.com/nsm-afxdp/forwarder/internal/nse"
+	"github.com/nsm-afxdp/forwarder/internal/nsmgr"
+	"github.com/nsm-afxdp/forwarder/internal/registry"
+	"github.com/nsm-afxdp/forwarder/internal/service"
+	"github.com/nsm-afxdp/forwarder/internal/spiffe"
+)
+
+// The test binary is all programs of the mesh: which one it is says this variable.
+const roleEnv = "NSC_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	switch role := os.Getenv(roleEnv); role {
+	case "":
+		os.Exit(m.Run())
+	case "registry":
+		registry.Program().Main()
+	case "nsmgr":
+		nsmgr.Program().Main()
+	case "nse":
+		nse.Program().Main()
+	case "nsc":
+		nsc.Program().Main()
+	case "forwarder":
+		c := new(forwarderConfig)
+		service.Program{Name: role, Config: c, Run: c.run}.Main()
+	}
+}
+
+// forwarderConfig is of a forwarder that negotiates and moves no packets.
+type forwarderConfig struct {
+	Name      string
+	ListenOn  url.URL `split_words:"true"`
+	ConnectTo url.URL `split_words:"true"`
+	service.Common
+}
+
+func (c *forwarderConfig) run(ctx context.Context) error {
+	ctx, identity, stop, err := c.Start(ctx, c.Name)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	toRegistry := []registryclient.Option{
+		registryclient.WithClientURL(&c.ConnectTo),
+		registryclient.WithDialOptions(identity.DialOptions()...),
+		registryclient.WithNSEAdditionalFunctionality(registrysendfd.NewNetworkServiceEndpointRegistryClient()),
+	}
+	endpoints := registryclient.NewNetworkServiceEndpointRegistryClient(ctx, toRegistry...)
+	server := grpc.NewServer(identity.ServerOptions()...)
+	endpoint.NewServer(ctx, identity.Tokens,
+		endpoint.WithName(c.Name),
+		endpoint.WithAuthorizeServer(authorize.NewServer()),
+		endpoint.WithAdditionalFunctionality(
+			recvfd.NewServer(),
+			sendfd.NewServer(),
+			discover.NewServer(registryclient.NewNetworkServiceRegistryClient(ctx, toRegistry...), endpoints),
+			roundrobin.NewServer(),
+			connect.NewServer(client.NewClient(ctx,
+				client.WithName(c.Name),
+				client.WithoutRefresh(),
+				client.WithDialOptions(identity.DialOptions()...),
+				client.WithAuthorizeClient(authorize.NewClient()),
+				client.WithAdditionalFunctionality(recvfd.NewClient(), sendfd.NewClient()),
+			)),
+		),
+	).Register(server)
+	wait, err := service.Serve(ctx, server, fail, &c.ListenOn)
+	if err != nil {
+		return err
+	}
+	defer func() { fail(nil); wait() }()
+	_, err = endpoints.Register(ctx, &registryapi.NetworkServiceEndpoint{
+		Name: c.Name, NetworkServiceNames: []string{"forwarder"}, Url: c.ListenOn.String(),
+		NetworkServiceLabels: map[string]*registryapi.NetworkServiceLabels{"forwarder": {Labels: map[string]string{"p2p": "true"}}},
+	})
+	if err != nil {
+		return err
+	}
+	log.FromContext(ctx).Info("startup completed")
+	return service.Wait(ctx)
+}
+
+// mesh is a registry, an nsmgr and a forwarder, each a process.
+type mesh struct {
+	t         *testing.T
+	dir       string
+	authority *spiffe.Authority
+	registry  *process
+	nsmgr     *process
+}
+
+func newMesh(t *testing.T, svidTTL time.Duration) *mesh {
+	t.Helper()
+	// Sockets have short names only.
+	dir, err := os.MkdirTemp("", "mesh")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	authority, err := spiffe.NewAuthority(spiffe.Config{TTL: svidTTL})
+	require.NoError(t, err)
+	t.Cleanup(authority.Close)
+	m := &mesh{t: t, dir: dir, authority: authority}
+	registryURL := "tcp://" + freeAddress(t)
+	m.registry = m.start("registry", "registry", "NSM_LISTEN_ON="+registryURL)
+	m.registry.await("startup completed")
+	m.nsmgr = m.start("nsmgr", "nsmgr", "NSM_NAME=nsmgr", "NSM_LISTEN_ON="+m.nsmgrURL()+",tcp://"+freeAddress(t), "NSM_REGISTRY_URL="+registryURL)
+	m.nsmgr.await("startup completed")
+	m.start("forwarder", "forwarder", "NSM_NAME=forwarder", "NSM_LISTEN_ON=unix://"+filepath.Join(dir, "forwarder.sock"), "NSM_CONNECT_TO="+m.nsmgrURL()).
+		await("startup completed")
+	return m
+}
+
+func (m *mesh) nsmgrURL() string { return "unix://" + filepath.Join(m.dir, "nsm.sock") }
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
+}
+
+// endpoint starts an endpoint that has answered the registry when it returns.
+func (m *mesh) endpoint(name string, env ...string) *process {
+	m.t.Helper()
+	p := m.start("nse", name, append([]string{
+		"NSM_NAME=" + name, "NSM_CONNECT_TO=" + m.nsmgrURL(), "NSM_SERVICE_NAMES=service", "NSM_CIDR_PREFIX=172.16.1.0/24",
+	}, env...)...)
+	p.await("startup completed")
+	return p
+}
+
+// client starts a client of the service "service".
+func (m *mesh) client(env ...string) *process {
+	m.t.Helper()
+	return m.start("nsc", "nsc", append([]string{
+		"NSM_NAME=nsc", "NSM_CONNECT_TO=" + m.nsmgrURL(), "NSM_NETWORK_SERVICES=kernel://service/nsm-1",
+		// No packets move in this mesh.
+		"NSM_LIVENESS_CHECK_ENABLED=false",
+	}, env...)...)
+}
+
+type process struct {
+	t    *testing.T
+	name string
+	log  string
+	argv []string
+	env  []string
+	cmd  *exec.Cmd
+	done chan struct{}
+}
+
+func (m *mesh) start(role, name string, env ...string) *process {
+	m.t.Helper()
+	socket := filepath.Join(m.dir, name+".agent")
+	workload, err := m.authority.Listen(socket, "/ns/test/pod/"+name)
+	require.NoError(m.t, err)
+	m.t.Cleanup(workload.Close)
+	p := &process{t: m.t, name: name, log: filepath.Join(m.dir, name+".log"), env: append([]string{
+		roleEnv + "=" + role, "SPIFFE_ENDPOINT_SOCKET=" + workload.URL(), "TMPDIR=" + m.dir,
+	}, env...)}
+	p.restart()
+	m.t.Cleanup(p.kill)
+	return p
+}
+
+func (p *process) restart() {
+	p.t.Helper()
+	self, err := os.Executable()
+	require.NoError(p.t, err)
+	out, err := os.Create(p.log)
+	require.NoError(p.t, err)
+	defer func() { _ = out.Close() }()
+	p.cmd = exec.Command(self)
+	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = p.env, out, out
+	require.NoError(p.t, p.cmd.Start())
+	p.done = make(chan struct{})
+	go func(cmd *exec.Cmd, done chan struct{}) {
+		defer close(done)
+		_ = cmd.Wait()
+	}(p.cmd, p.done)
+}
+
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
+	if p.t.Failed() {
+		p.t.Logf("--- %s\n%s", p.name, p.output())
+	}
+}
+
+// terminate ends the process as a kubelet does, and returns its exit code.
+func (p *process) terminate() int {
+	p.t.Helper()
+	require.NoError(p.t, p.cmd.Process.Signal(syscall.SIGTERM))
+	return p.exitCode()
+}
+
+func (p *process) exitCode() int {
+	p.t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(20 * time.Second):
+		p.t.Fatalf("%s does not end:\n%s", p.name, p.output())
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+func (p *process) output() string {
+	text, err := os.ReadFile(p.log)
+	if errors.Is(err, os.ErrNotExist) {
+		return ""
+	}
+	require.NoError(p.t, err)
+	return string(text)
+}
+
+func (p *process) count(text string) int { return strings.Count(p.output(), text) }
+
+// await waits until the process has logged the text.
+func (p *process) await(text string) {
+	p.t.Helper()
+	p.eventually(fmt.Sprintf("logs %q", text), func() bool { return p.count(text) > 0 })
+}
+
+func (p *process) eventually(what string, condition func() bool) {
+	p.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			p.t.Fatalf("not within 20s: %s %s\n%s", p.name, what, p.output())
+		}
+	}
+}
