@@ -13,18 +13,19 @@ import (
 // five seconds pass until one tries again. It is not rare, as interfaces on both
 // ends come up at the same time and send something at once.
 //
-// So an initiation that meets our own, made within crossingWindow (a round trip,
-// generously) and not answered, is held back. A peer that does not do this answers ours meanwhile,
-// and theirs is dropped. If both hold, the one with the lesser public key gives
-// in first and answers.
+// So an initiation that came less than crossingWindow (a round trip, generously)
+// after we made our own is held back. A peer that does not do this answers ours
+// meanwhile, and theirs is dropped. If both hold, the one with the lesser public
+// key gives in first and answers.
 //
 // The other way round, Handshake makes no initiation while the device is about
 // to answer one; that takes it less than answerTime.
 const (
 	crossingWindow = 20 * time.Millisecond
-	holdLesser     = 20 * time.Millisecond
-	holdGreater    = 50 * time.Millisecond
 	answerTime     = 50 * time.Millisecond
+	// In windows: how long an initiation is held back.
+	holdLesser  = 1
+	holdGreater = 3
 )
 
 // crossing keeps initiations of both directions apart. Its lock is held while
@@ -43,16 +44,16 @@ func (t *Tunnel) admit(k knocking) {
 	c := &t.crossing
 	c.Lock()
 	defer c.Unlock()
-	age, pending := t.initiationPending()
+	made, answered := t.lastInitiation()
 	switch {
-	case !pending || age > t.hub.crossingWindow:
+	case k.at.Sub(made) > t.hub.crossingWindow:
 		t.ask(k)
-	case c.closed || c.held != nil:
+	case answered || c.closed || c.held != nil:
 		t.hub.counters.add(DropCrossing, 1)
 	default:
-		wait := holdGreater
+		wait := holdGreater * t.hub.crossingWindow
 		if bytes.Compare(t.public[:], t.config.PeerKey[:]) < 0 {
-			wait = holdLesser
+			wait = holdLesser * t.hub.crossingWindow
 		}
 		c.held = time.AfterFunc(wait, func() { t.release(k) })
 	}
@@ -65,7 +66,7 @@ func (t *Tunnel) release(k knocking) {
 	c.Lock()
 	defer c.Unlock()
 	c.held = nil
-	if _, pending := t.initiationPending(); c.closed || !pending {
+	if _, answered := t.lastInitiation(); answered || c.closed {
 		t.hub.counters.add(DropCrossing, 1)
 		return
 	}

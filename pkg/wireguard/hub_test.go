@@ -313,12 +313,12 @@ func TestDataOfThePreviousSessionArrivesAfterRekey(t *testing.T) {
 	b.inside.expect(t, 2)
 }
 
-// poolsForget is set where sync.Pool does not keep what it is given.
-var poolsForget bool
+// raceDetector is set when it is on.
+var raceDetector bool
 
 func TestReceiveDoesNotAllocate(t *testing.T) {
-	if poolsForget {
-		t.Skip("pools forget under the race detector")
+	if raceDetector {
+		t.Skip("sync.Pool forgets at random under the race detector")
 	}
 	const index, n = 7, 64
 	h := NewHub(&wire{}, HubConfig{})

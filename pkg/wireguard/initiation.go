@@ -37,6 +37,7 @@ type door struct {
 }
 
 type knocking struct {
+	at            time.Time
 	remote, local netip.AddrPort
 	message       [initiationSize]byte
 }
@@ -54,7 +55,7 @@ func (h *Hub) knock(remote, local netip.AddrPort, message []byte) {
 		d.queue = make([]knocking, doorQueue)
 	}
 	k := &d.queue[(d.head+d.n)%doorQueue]
-	k.remote, k.local = remote, local
+	k.at, k.remote, k.local = time.Now(), remote, local
 	copy(k.message[:], message)
 	d.n++
 	if !d.running {

@@ -283,6 +283,7 @@ func TestStoppedInboxReturnsAndRefuses(t *testing.T) {
 
 func TestWindowHoldsBackUntilPacketsComeOut(t *testing.T) {
 	w := newWindow()
+	w.stall = time.Minute
 	w.in(windowPackets)
 	passed := make(chan time.Time, 1)
 	go func() {

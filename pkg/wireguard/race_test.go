@@ -4,5 +4,4 @@
 
 package wireguard
 
-// With the race detector sync.Pool forgets at random.
-func init() { poolsForget = true }
+func init() { raceDetector = true }

@@ -103,13 +103,13 @@ func (t *Tunnel) forget() {
 	t.sessions.initiation, t.sessions.response, t.sessions.earlier = nil, nil, nil
 }
 
-// initiationPending says whether nothing has answered the last initiation, and
-// how old it is.
-func (t *Tunnel) initiationPending() (age time.Duration, pending bool) {
+// lastInitiation says when the last initiation was made, long ago if none was,
+// and whether it has been answered.
+func (t *Tunnel) lastInitiation() (made time.Time, answered bool) {
 	t.sessions.mu.Lock()
 	defer t.sessions.mu.Unlock()
 	s := t.sessions.initiation
-	return time.Since(t.sessions.initiated), s != nil && !s.takenUp.Load()
+	return t.sessions.initiated, s == nil || s.takenUp.Load()
 }
 
 // pendingInitiation returns a copy of the last initiation if nothing has

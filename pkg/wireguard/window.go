@@ -28,10 +28,11 @@ type window struct {
 	waiting atomic.Bool
 	freed   chan struct{} // holds at most one
 	timer   *time.Timer   // of the goroutine that lets in
+	stall   time.Duration // the constant, but in tests
 }
 
 func newWindow() *window {
-	w := &window{freed: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}
+	w := &window{freed: make(chan struct{}, 1), timer: time.NewTimer(time.Hour), stall: windowStall}
 	w.timer.Stop()
 	return w
 }
@@ -44,7 +45,7 @@ func (w *window) wait() {
 	}
 	w.waiting.Store(true)
 	defer w.waiting.Store(false)
-	w.timer.Reset(windowStall)
+	w.timer.Reset(w.stall)
 	defer w.timer.Stop()
 	for w.inside.Load() >= windowPackets {
 		select {
@@ -52,7 +53,7 @@ func (w *window) wait() {
 		case <-w.timer.C:
 			if now := w.inside.Load(); now != before {
 				before = now
-				w.timer.Reset(windowStall)
+				w.timer.Reset(w.stall)
 				continue
 			}
 			w.inside.Store(0)
