@@ -3,6 +3,7 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -139,7 +140,7 @@ func (f *facts) tried(err error, good, advice string) Check {
 		return found(OK, "%s", good)
 	case f.lab.err != nil:
 		return found(Skip, "could not be tried: %v", f.lab.err)
-	case err == errNotTried:
+	case errors.Is(err, errNotTried):
 		return found(Skip, "could not be tried without what failed before")
 	case forbidden(err):
 		return found(Fail, "not permitted: %v", err).advise("see capabilities; a seccomp or LSM profile may forbid it as well")
@@ -182,7 +183,7 @@ func afxdp(f *facts) Check {
 }
 
 func multiBuffer(f *facts) Check {
-	if err := f.lab.frags; err != nil && err != errNotTried && kernelTooOld(err) {
+	if err := f.lab.frags; err != nil && !errors.Is(err, errNotTried) && kernelTooOld(err) {
 		return found(Warn, "no XDP programs for frames larger than a page").
 			advise("keep the uplink's MTU at %d or less, or use Linux 6.6 or later", usualMTU)
 	}

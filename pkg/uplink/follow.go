@@ -105,7 +105,7 @@ func (u *Uplink) followNeighbour(message []byte, deleted bool) {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if n := u.update(k, deleted); n != nil && !n.usable() {
+	if n := u.update(k, deleted); n != nil && !n.known() {
 		u.poke()
 	}
 }

@@ -5,6 +5,7 @@ package uplink
 import (
 	"context"
 	"net/netip"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -94,6 +95,7 @@ func TestAddressOfThisNodeIsNoRemote(t *testing.T) {
 }
 
 func TestNeighbourThatAppearsLater(t *testing.T) {
+	t.Parallel() // waits more than it works
 	for name, f := range families {
 		t.Run(name, func(t *testing.T) {
 			us, peer := pair(t)
@@ -114,6 +116,7 @@ func TestNeighbourThatAppearsLater(t *testing.T) {
 }
 
 func TestNeighbourChangesItsAddress(t *testing.T) {
+	t.Parallel() // waits more than it works
 	const changed = "02:00:5e:00:00:99"
 	want := [6]byte{0x02, 0, 0x5e, 0, 0, 0x99}
 	for name, f := range families {
@@ -162,6 +165,7 @@ func TestNeighbourChangesItsAddress(t *testing.T) {
 }
 
 func TestSuspicionWithoutCauseIsPatient(t *testing.T) {
+	t.Parallel() // waits more than it works
 	us, peer := pair(t)
 	u := open(t, Config{NetNS: us, Tunnel: ours4})
 	h := hop(t, u, "10.0.0.2")
@@ -178,7 +182,55 @@ func TestSuspicionWithoutCauseIsPatient(t *testing.T) {
 		require.True(t, h.Load().Valid)
 	}
 	require.Equal(t, 2, asked(), "questions in 2.5 s: at once and a second later")
-	require.Zero(t, testing.AllocsPerRun(100, func() { h.Suspect([6]byte{2, 2, 2, 2, 2, 2}); _ = h.Load() }))
+}
+
+func TestNeighbourThatTheKernelForgets(t *testing.T) {
+	t.Parallel() // waits more than it works
+	for name, f := range families {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			us, peer := pair(t)
+			u := open(t, Config{NetNS: us, Tunnel: f.ours})
+			h := hop(t, u, f.peer)
+			mac := macOf(t, peer, "eth1")
+			becomes(t, h, soon, "resolution", leadsTo(mac))
+			stop := make(chan struct{})
+			var watch sync.WaitGroup
+			watch.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						if hop := h.Load(); !leadsTo(mac)(hop) {
+							t.Errorf("frames would be lost: %+v", hop)
+							return
+						}
+						runtime.Gosched()
+					}
+				}
+			})
+			// As under pressure of a full table (net.ipv4.neigh.default.gc_thresh3).
+			sh(t, us, "for i in 1 2 3 4 5; do "+f.ip+" neigh flush dev eth0; done")
+			require.Eventually(t, func() bool { return u.Hops()[0].State == "REACHABLE" }, soon, poll)
+			close(stop)
+			watch.Wait()
+
+			sh(t, peer, "ip addr flush dev eth1")
+			sh(t, us, f.ip+" neigh flush dev eth0")
+			took := becomes(t, h, 4*soon, "silence", func(h *Hop) bool { return !h.Valid })
+			t.Logf("given up %v after the neighbour was gone and forgotten", took)
+		})
+	}
+}
+
+func TestPacketPathAllocatesNothing(t *testing.T) {
+	us, peer := pair(t)
+	h := hop(t, open(t, Config{NetNS: us, Tunnel: ours4}), "10.0.0.2")
+	becomes(t, h, soon, "resolution", leadsTo(macOf(t, peer, "eth1")))
+	require.Zero(t, testing.AllocsPerRun(1000, func() { h.Suspect(h.Load().Dst) }))
+	h.Suspect([6]byte{2, 2, 2, 2, 2, 2})
+	require.Zero(t, testing.AllocsPerRun(1000, func() { h.Suspect([6]byte{2, 2, 2, 2, 2, 2}) }))
 }
 
 func TestPermanentNeighbourIsLeftAlone(t *testing.T) {

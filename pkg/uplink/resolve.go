@@ -20,17 +20,28 @@ type neighbour struct {
 	users map[*entry]struct{}
 	state int // NUD_*
 	mac   [6]byte
+	// failures are how often it was called failed since it was last known.
+	failures int
 	// confirmed is when the kernel last heard that the neighbour is there.
 	confirmed time.Time
 
 	inquiry inquiry
 }
 
-// usable tells whether the kernel itself would send to the neighbour.
-func (n *neighbour) usable() bool {
+// giveUp is how many failures show that a neighbour is silent: the first may be
+// the end of the kernel's interest, but after that we have asked ourselves.
+const giveUp = 2
+
+// known tells whether the kernel itself would send to the neighbour.
+func (n *neighbour) known() bool {
 	const valid = unix.NUD_PERMANENT | unix.NUD_NOARP | unix.NUD_REACHABLE | unix.NUD_PROBE | unix.NUD_STALE | unix.NUD_DELAY
 	return n.state&valid != 0 && n.mac != [6]byte{}
 }
+
+// usable tells whether we send to the neighbour. The kernel may drop an entry
+// at any time, if it needs the room or is told to, and calls it failed for a
+// moment; until the neighbour proves silent its last address is good enough.
+func (n *neighbour) usable() bool { return n.mac != [6]byte{} }
 
 // fixed neighbours were set by hand and are not asked for.
 func (n *neighbour) fixed() bool { return n.state&(unix.NUD_PERMANENT|unix.NUD_NOARP) != 0 }
@@ -67,7 +78,7 @@ func (u *Uplink) join(e *entry, via netip.Addr) {
 		n = &neighbour{addr: via, users: map[*entry]struct{}{}}
 		u.neighbours[via] = n
 		u.readNeighbours(familyOf(via))
-		if !n.usable() {
+		if !n.known() {
 			u.ask(n)
 		}
 	}
@@ -174,9 +185,18 @@ func (u *Uplink) update(k *netlink.Neigh, deleted bool) *neighbour {
 
 func (n *neighbour) set(state int, mac net.HardwareAddr) {
 	old := n.mac
+	failed := state&unix.NUD_FAILED != 0
+	if failed && n.state&unix.NUD_FAILED == 0 {
+		n.failures++
+	}
 	n.state = state
-	if len(mac) == 6 {
+	switch {
+	case failed && n.failures >= giveUp:
+		n.mac = [6]byte{}
+	case failed:
+	case len(mac) == 6 && state&unix.NUD_INCOMPLETE == 0:
 		n.mac = [6]byte(mac)
+		n.failures = 0
 	}
 	if n.mac != old {
 		n.inquiry = inquiry{}

@@ -119,7 +119,7 @@ func (u *Uplink) inquire(n *neighbour, now time.Time) {
 	switch {
 	case n.fixed():
 		n.trust()
-	case !n.usable():
+	case !n.known():
 		if n.state&unix.NUD_INCOMPLETE == 0 && !now.Before(q.next) {
 			u.ask(n)
 		}
