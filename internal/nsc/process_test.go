@@ -29,6 +29,7 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/sendfd"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/roundrobin"
 	registryclient "github.com/networkservicemesh/sdk/pkg/registry/chains/client"
+	registryrecvfd "github.com/networkservicemesh/sdk/pkg/registry/common/recvfd"
 	registrysendfd "github.com/networkservicemesh/sdk/pkg/registry/common/sendfd"
 	"github.com/networkservicemesh/sdk/pkg/tools/log"
 
@@ -80,7 +81,10 @@ func (c *forwarderConfig) run(ctx context.Context) error {
 	toRegistry := []registryclient.Option{
 		registryclient.WithClientURL(&c.ConnectTo),
 		registryclient.WithDialOptions(identity.DialOptions()...),
-		registryclient.WithNSEAdditionalFunctionality(registrysendfd.NewNetworkServiceEndpointRegistryClient()),
+		registryclient.WithNSEAdditionalFunctionality(
+			registryrecvfd.NewNetworkServiceEndpointRegistryClient(),
+			registrysendfd.NewNetworkServiceEndpointRegistryClient(),
+		),
 	}
 	endpoints := registryclient.NewNetworkServiceEndpointRegistryClient(ctx, toRegistry...)
 	server := grpc.NewServer(identity.ServerOptions()...)

@@ -26,7 +26,10 @@ func Logging(ctx context.Context, name, level string) (context.Context, error) {
 	logrus.SetFormatter(&nested.Formatter{})
 	logrus.SetLevel(parsed)
 	log.EnableTracing(true)
-	ctx = log.WithLog(ctx, logruslogger.New(ctx, logrus.Fields{"cmd": name}))
+	logger := logruslogger.New(ctx, logrus.Fields{"cmd": name})
+	// For contexts that are not made from this one: those of a gRPC server's calls.
+	log.SetGlobalLogger(logger)
+	ctx = log.WithLog(ctx, logger)
 	logruslogger.SetupLevelChangeOnSignal(ctx, map[os.Signal]logrus.Level{
 		syscall.SIGUSR1: logrus.TraceLevel,
 		syscall.SIGUSR2: parsed,
