@@ -19,6 +19,9 @@
 // Returned by the stages that found no reason yet to let go of the frame.
 #define GO_ON (-1)
 
+// OPAQUE keeps the compiler from using what it knows of a variable.
+#define OPAQUE(variable) asm volatile("" : "+r"(variable))
+
 enum fragmentation {
 	WHOLE,
 	FIRST_FRAGMENT,
@@ -128,8 +131,9 @@ static __always_inline int parse_fragment_header(struct frame *f,
 
 	if (!step_over(f, sizeof(*header)))
 		return REASON_PASS_TRUNCATED;
-	if (f->fragmentation != WHOLE)
-		return REASON_PASS_MALFORMED;
+	if (f->fragment.family)
+		return REASON_PASS_MALFORMED; // the second one
+	f->fragment.family = FAMILY_IPV6;
 	*next = header->next;
 	offset = bpf_ntohs(header->offset);
 	if (offset & IPV6_OFFSET_MASK)
@@ -141,22 +145,26 @@ static __always_inline int parse_fragment_header(struct frame *f,
 	__builtin_memcpy(f->fragment.source, &ip->saddr, ADDRESS_SIZE);
 	__builtin_memcpy(f->fragment.destination, &ip->daddr, ADDRESS_SIZE);
 	f->fragment.id = header->id;
-	f->fragment.family = FAMILY_IPV6;
 	return GO_ON;
 }
 
 // parse_extension steps over one extension header of the kind next and
-// leaves the kind of the following header in next.
+// leaves the kind of the following header in next. The unit of its length is
+// found without a branch: the verifier would follow both sides, in every round.
 static __always_inline int parse_extension(struct frame *f, __u8 *next)
 {
 	struct ipv6_extension *header = f->pos;
+	__u32 differs = *next ^ IPPROTO_AH;
 	__u32 more;
 
 	if (!step_over(f, 8))
 		return REASON_PASS_TRUNCATED;
 	if (*next == IPPROTO_ROUTING && header->segments_left)
 		return REASON_PASS_NOT_FINAL;
-	more = header->length * (*next == IPPROTO_AH ? 4 : 8);
+	OPAQUE(differs);
+	more = (__u32)header->length * 8 >> ((differs - 1) >> 31);
+	OPAQUE(more);
+	more &= 255 * 8 | 7; // as the verifier cannot tell
 	*next = header->next;
 	if (!step_over(f, more))
 		return REASON_PASS_TRUNCATED;

@@ -55,6 +55,7 @@ func TestTunnelFramesGoToTheSocketAndAllElseToLinux(t *testing.T) {
 // The driver refuses programs that cannot take frames of several buffers at
 // this MTU.
 func TestJumboFrames(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	for _, end := range []struct {
 		ns   *namespace
@@ -84,6 +85,7 @@ func TestJumboFrames(t *testing.T) {
 }
 
 func TestManyAttachAtOnce(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	const many = 6
 	classifiers := make(chan *Classifier, many)
@@ -117,6 +119,7 @@ func TestManyAttachAtOnce(t *testing.T) {
 }
 
 func TestManyAttachAndDetachAtOnce(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	const many, rounds = 4, 5
 	errs := make(chan error, many)
@@ -146,6 +149,7 @@ func TestManyAttachAndDetachAtOnce(t *testing.T) {
 }
 
 func TestWithoutPinsTheProgramEndsWithTheProcess(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	c := l.attach(Config{Interface: uplinkName})
 	require.NoError(t, c.Close())
@@ -158,6 +162,7 @@ func TestWithoutPinsTheProgramEndsWithTheProcess(t *testing.T) {
 }
 
 func TestGenericModeWhereThereIsNoNative(t *testing.T) {
+	t.Parallel()
 	ns := newNamespace(t)
 	ns.do(t, func() error {
 		c, err := Attach(Config{Interface: "lo"})
@@ -213,6 +218,7 @@ func requireProgramGone(t *testing.T, id ebpf.ProgramID) {
 }
 
 func TestUninstall(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	c := l.attach(l.config())
 	program := c.program

@@ -70,6 +70,7 @@ func withNetlink(flags int) func(int, *ebpf.Program) error {
 }
 
 func TestAForeignProgramThatReplacedOurs(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	c := l.attach(l.config())
 	require.NoError(t, c.link.Detach())
@@ -87,6 +88,7 @@ func TestAForeignProgramThatReplacedOurs(t *testing.T) {
 }
 
 func TestInspectTellsWhatTheDriverCan(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	s := l.inspect(uplinkName)
 	require.Empty(t, s.Programs)

@@ -23,6 +23,7 @@ func deleteLink(name string) func() error {
 }
 
 func TestTheInterfaceIsDeleted(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	c := l.attach(l.config())
 	require.NoError(t, c.Open(Pinhole{uplinkAddr, wholePort, AnyVNI}))
@@ -40,6 +41,7 @@ func TestTheInterfaceIsDeleted(t *testing.T) {
 }
 
 func TestPinsOfADeletedInterfaceAreRemoved(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	require.NoError(t, crash(l.attach(l.config())))
 	l.node.do(t, deleteLink(uplinkName))
@@ -55,6 +57,7 @@ func TestPinsOfADeletedInterfaceAreRemoved(t *testing.T) {
 }
 
 func TestAnInterfaceOfTheSameNameComesBack(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	require.NoError(t, crash(l.attach(l.config())))
 	l.node.do(t, deleteLink(uplinkName))
@@ -66,6 +69,7 @@ func TestAnInterfaceOfTheSameNameComesBack(t *testing.T) {
 }
 
 func TestTheInterfaceIsRenamed(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	require.NoError(t, crash(l.attach(l.config())))
 	before := pinnedLinkID(t, l)
@@ -84,6 +88,7 @@ func TestTheInterfaceIsRenamed(t *testing.T) {
 }
 
 func TestPinsOfANamesakeInAnotherNamespaceAreLeftAlone(t *testing.T) {
+	t.Parallel()
 	l, other := newLab(t), newLab(t)
 	first := l.attach(l.config())
 	// The second veth is made the same way and so has the same index.
@@ -101,6 +106,7 @@ func TestPinsOfANamesakeInAnotherNamespaceAreLeftAlone(t *testing.T) {
 }
 
 func TestPinsNeedABPFFileSystem(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	cfg := l.config()
 	cfg.PinDir = filepath.Join(t.TempDir(), "nsm")
@@ -110,6 +116,7 @@ func TestPinsNeedABPFFileSystem(t *testing.T) {
 }
 
 func TestAStartThatWasInterruptedIsCleanedUp(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	c := l.attach(l.config())
 	require.NoError(t, c.link.Detach())

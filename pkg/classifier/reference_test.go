@@ -109,7 +109,7 @@ func referenceIPv6(packet []byte, first map[string]bool) (verdict string) {
 			if offset>>3 != 0 {
 				return referenceDatagram(nil, to, true, false, name, first)
 			}
-			fragmented, isFirst = offset&1 != 0, offset&1 != 0
+			fragmented, isFirst = true, offset&1 != 0
 		case protoAH:
 			size = 8 + 4*int(rest[1])
 		case protoRouting:

@@ -50,6 +50,7 @@ func crash(c *Classifier) error {
 }
 
 func TestTakeOver(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	linux := l.listen(wholePort)
 	server, client := l.connect()
@@ -98,6 +99,7 @@ func pinnedLinkID(t *testing.T, l *lab) link.ID {
 }
 
 func TestTakeOverAfterKill(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	server, client := l.connect()
 	t.Cleanup(func() { _ = server.Close(); _ = client.Close() })
@@ -139,6 +141,7 @@ func (l *lab) runForwarder(child *exec.Cmd) (kill func()) {
 }
 
 func TestThreeCapabilitiesAreEnough(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	setpriv, err := exec.LookPath("setpriv")
 	if err != nil {
@@ -157,6 +160,7 @@ func TestThreeCapabilitiesAreEnough(t *testing.T) {
 }
 
 func TestTakeOverRemakesMapsItCannotUse(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	require.NoError(t, crash(l.attach(l.config())))
 	dir := PinPath(l.pinDir, uplinkName)
@@ -193,6 +197,7 @@ func mapID(t *testing.T, m *ebpf.Map) ebpf.MapID {
 }
 
 func TestCloseLeavesTheProgramWithoutPinholes(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	linux := l.listen(wholePort)
 	c := l.attach(l.config())
@@ -237,6 +242,7 @@ func TestTheOneThatWasTakenOverKeepsItsHandsOff(t *testing.T) {
 }
 
 func TestModeOfAPinnedProgramIsChangedOnDemandOnly(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	cfg := l.config()
 	cfg.Mode = Generic

@@ -204,6 +204,7 @@ func ipv6Cases() []verdictCase {
 		{name: "seventh extension header is a fragment header", frame: with(protoDestination, append(append([]layer{}, six[:5]...),
 			extension{next: protoFragment}, fragment6{next: protoUDP}, datagram)...), want: "pass_extensions"},
 		{name: "two fragment headers", frame: with(protoFragment, fragment6{next: protoFragment, offset: 1}, fragment6{next: protoUDP}, datagram), want: "pass_malformed"},
+		{name: "two fragment headers, the first atomic", frame: with(protoFragment, fragment6{next: protoFragment}, fragment6{next: protoUDP}, datagram), want: "pass_malformed"},
 		{name: "extension header longer than the packet", frame: with(protoDestination, extension{next: protoUDP, length: 10}, datagram), want: "pass_truncated"},
 		{name: "no next header", frame: with(protoNone, datagram), want: "pass_not_udp"},
 		{name: "ESP over IPv6", frame: with(protoESP, datagram), want: "pass_not_udp"},
