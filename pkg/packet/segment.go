@@ -25,7 +25,8 @@ type Segmenter struct {
 	network     int // offset of the IP header
 	transport   int // offset of the TCP or UDP header
 	v6, udp     bool
-	size        int // payload of a segment
+	tooBig      bool // why Start failed
+	size        int  // payload of a segment
 	first, rest []byte
 	total, done int
 	id          uint16
@@ -44,7 +45,8 @@ type Segmenter struct {
 func (s *Segmenter) Start(o *Offload, link Link, first, rest []byte, limit int) bool {
 	offset, etherType := network(first, link)
 	s.network, s.transport = offset, int(o.CsumStart)
-	s.size = int(o.GSOSize)
+	s.size, s.tooBig = int(o.GSOSize), false
+	s.total, s.done = 0, 0
 	if s.size == 0 || o.Flags&NeedsChecksum == 0 {
 		return false
 	}
@@ -81,7 +83,10 @@ func (s *Segmenter) Start(o *Offload, link Link, first, rest []byte, limit int) 
 	default:
 		return false
 	}
-	if s.headerLen > MaxHeaderLen || s.headerLen > len(first) || s.headerLen+s.size > limit {
+	if s.headerLen > MaxHeaderLen || s.headerLen > len(first) {
+		return false
+	}
+	if s.tooBig = s.headerLen+s.size > limit; s.tooBig {
 		return false
 	}
 	if s.total = len(first) + len(rest) - s.headerLen; s.total == 0 {
@@ -113,8 +118,8 @@ func (s *Segmenter) prepare(proto uint8) {
 	clear(l4[16:18])
 }
 
-// HeaderLen is the length of the headers that each segment has.
-func (s *Segmenter) HeaderLen() int { return s.headerLen }
+// TooBig tells whether Start failed because of the limit.
+func (s *Segmenter) TooBig() bool { return s.tooBig }
 
 // Left tells whether there is another segment.
 func (s *Segmenter) Left() bool { return s.done < s.total }

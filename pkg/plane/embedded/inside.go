@@ -17,9 +17,10 @@ import (
 // inside is a pod's TUN device as a WireGuard tunnel wants it. The descriptor is
 // a duplicate, so that the device outlives the tunnel.
 type inside struct {
-	port *kernelPort
-	file *os.File
-	raw  syscall.RawConn
+	port  *kernelPort
+	limit int // of a packet, in bytes
+	file  *os.File
+	raw   syscall.RawConn
 
 	in  reading
 	out writing
@@ -32,6 +33,11 @@ type reading struct {
 	try     func(fd uintptr) bool // made once: Read does not allocate
 	n       int
 	errno   unix.Errno
+
+	answers answers
+	reply   [packet.OffloadLen + packet.MaxTooBigLen]byte
+	pending int                   // of reply
+	answer  func(fd uintptr) bool // made once
 }
 
 // writing is what Write is at; one goroutine writes.
@@ -46,19 +52,21 @@ type writing struct {
 var _ insider = (*kernelPort)(nil)
 
 // inside hands the device to a tunnel. A kernelPort is connected to one port at
-// a time, so nobody else reads it.
-func (k *kernelPort) inside() (wireguard.Inside, error) {
+// a time, so nobody else reads it. Packets of more than limit bytes are answered
+// as too big.
+func (k *kernelPort) inside(limit int) (wireguard.Inside, error) {
 	fd, err := unix.FcntlInt(uintptr(k.fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("%s: duplicate descriptor: %w", k.port, err)
 	}
-	i := &inside{port: k, file: os.NewFile(uintptr(fd), k.port.Name)}
+	i := &inside{port: k, limit: limit, file: os.NewFile(uintptr(fd), k.port.Name)}
 	if i.raw, err = i.file.SyscallConn(); err != nil {
 		_ = i.file.Close()
 		return nil, fmt.Errorf("%s: %w", k.port, err)
 	}
 	i.in.buf = make([]byte, packet.OffloadLen+spillSize)
 	i.in.try = i.tryRead
+	i.in.answer = i.tryAnswer
 	i.out.try = i.tryWrite
 	return i, nil
 }
@@ -94,12 +102,20 @@ func (i *inside) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 		var o packet.Offload
 		o.Decode(in.buf)
 		if o.GSOType != packet.GSONone {
-			if !in.segment.Start(&o, packet.IP, b, nil, len(bufs[0])-offset) {
+			if !in.segment.Start(&o, packet.IP, b, nil, min(i.limit, len(bufs[0])-offset)) {
 				c.dropped(1)
+				if in.segment.TooBig() {
+					i.tooBig(b)
+				}
 			}
 			continue
 		}
-		if len(b) > len(bufs[0])-offset || !o.FinishChecksum(b) {
+		if len(b) > i.limit || len(b) > len(bufs[0])-offset {
+			c.dropped(1)
+			i.tooBig(b)
+			continue
+		}
+		if !o.FinishChecksum(b) {
 			c.dropped(1)
 			continue
 		}
@@ -113,6 +129,26 @@ func (i *inside) tryRead(fd uintptr) bool {
 	n, _, errno := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&i.in.buf[0])), uintptr(len(i.in.buf)))
 	i.in.n, i.in.errno = int(n), errno
 	return errno != unix.EAGAIN
+}
+
+// tooBig tells the pod that a packet is too big for the tunnel.
+func (i *inside) tooBig(b []byte) {
+	in := &i.in
+	if !in.answers.allow() {
+		return
+	}
+	n := packet.TooBig(in.reply[packet.OffloadLen:], b, packet.IP, i.limit)
+	if n == 0 {
+		return
+	}
+	clear(in.reply[:packet.OffloadLen])
+	in.pending = packet.OffloadLen + n
+	_ = i.raw.Write(in.answer) // fails when the tunnel is being closed
+}
+
+func (i *inside) tryAnswer(fd uintptr) bool {
+	write(int(fd), i.in.reply[:i.in.pending])
+	return true
 }
 
 // Write gives packets to the pod, those that follow each other as one.

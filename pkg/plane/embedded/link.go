@@ -170,7 +170,13 @@ func (l *link) join(ctx context.Context, p *Plane, c *plane.Connection) error {
 	if err := l.open(p, &conn); err != nil {
 		return err
 	}
-	for i := range l.ends {
+	// Pods come last: what they send may pass the tunnel as soon as they are
+	// connected.
+	order := [2]int{0, 1}
+	if _, pod := l.ends[0].(keeper); pod {
+		order = [2]int{1, 0}
+	}
+	for _, i := range order {
 		if err := l.ends[i].connect(ctx, l.ends[1-i]); err != nil {
 			return err
 		}

@@ -38,10 +38,11 @@ type vxlanPort struct {
 
 // vxlanCache is a worker's copy of the headers, made from hop.
 type vxlanCache struct {
-	hop   *uplink.Hop
-	outer packet.Outer
-	limit int // of a packet inside, in bytes from its Ethernet header on
-	_     [64]byte
+	hop     *uplink.Hop
+	outer   packet.Outer
+	limit   int // of a packet inside, in bytes from its Ethernet header on
+	answers answers
+	_       [64]byte
 }
 
 func newVXLAN(p *Plane, c *plane.Connection, port plane.VXLAN) (end, error) {
@@ -169,7 +170,12 @@ func (v *vxlanPort) send(w *worker, burst []frame) {
 			packets, bytes, drops = packets+p, bytes+b, drops+d
 			continue
 		}
-		if len(f.more) > 0 || f.len() > c.limit || !f.offload.FinishChecksum(f.bytes()) {
+		if f.len() > c.limit {
+			w.answer(v.peer, &c.answers, f, packet.Ethernet, c.limit)
+			drops++
+			continue
+		}
+		if !f.offload.FinishChecksum(f.bytes()) {
 			drops++
 			continue
 		}
@@ -206,6 +212,9 @@ func (v *vxlanPort) prepare(c *vxlanCache, hop *uplink.Hop) {
 func (v *vxlanPort) split(w *worker, c *vxlanCache, f *frame, source uint16) (packets, bytes, drops int) {
 	s := &w.segment
 	if !s.Start(&f.offload, packet.Ethernet, f.bytes(), f.more, c.limit) {
+		if s.TooBig() {
+			w.answer(v.peer, &c.answers, f, packet.Ethernet, c.limit)
+		}
 		return 0, 0, 1
 	}
 	for s.Left() {

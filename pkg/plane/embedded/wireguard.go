@@ -35,7 +35,9 @@ type wireguardPort struct {
 
 // insider is a port whose packets a tunnel moves itself.
 type insider interface {
-	inside() (wireguard.Inside, error)
+	// inside hands the packets over; those of more than limit bytes are too big
+	// for the tunnel.
+	inside(limit int) (wireguard.Inside, error)
 }
 
 func newWireGuard(p *Plane, c *plane.Connection, port plane.WireGuard) (end, error) {
@@ -78,7 +80,7 @@ func (g *wireguardPort) connect(ctx context.Context, other end) error {
 	if err := g.plane.fault("tunnel"); err != nil {
 		return err
 	}
-	inside, err := peer.inside()
+	inside, err := peer.inside(wireguardMTU(g.plane.uplink.MTU(), g.port.Remote.Addr()))
 	if err != nil {
 		return err
 	}

@@ -54,6 +54,9 @@ type worker struct {
 	iov   [burstSize + 1]unix.Iovec
 	drops [dropReasons]atomic.Uint64
 
+	reply   [headroom + packet.MaxTooBigLen]byte
+	replies [1]frame
+
 	segment  packet.Segmenter
 	coalesce packet.Coalescer
 
