@@ -24,7 +24,7 @@ import (
 )
 
 // freshness is how long after the TLS handshake a denial is taken at its word.
-const freshness = time.Second
+const freshness = 250 * time.Millisecond
 
 type option struct {
 	dialOptions []grpc.DialOption

@@ -7,7 +7,9 @@ import rego.v1
 
 default valid := false
 
-valid if {
-	next := object.get(input, "index", 0) + 1
-	io.jwt.verify_es256(input.path_segments[next].token, input.auth_info.certificate)
-}
+# JSON leaves an index of 0 out.
+default index := 0
+
+index := input.index
+
+valid if io.jwt.verify_es256(input.path_segments[index + 1].token, input.auth_info.certificate)

@@ -7,11 +7,19 @@ import rego.v1
 
 default valid := false
 
-now := time.now_ns() / 1000000000
+valid if not expired
 
-valid if {
-	every segment in object.get(input, "path_segments", []) {
-		[_, claims, _] := io.jwt.decode(segment.token)
-		claims.exp > now
-	}
+expired if {
+	some segment in input.path_segments
+	not alive(segment.token)
+}
+
+alive(token) if {
+	[_, claims, _] := io.jwt.decode(token)
+	claims.exp * 1000000000 > time.now_ns()
+}
+
+expired if {
+	some segment in input.path_segments
+	not segment.token
 }

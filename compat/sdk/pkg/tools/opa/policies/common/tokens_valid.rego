@@ -7,8 +7,15 @@ import rego.v1
 
 default valid := false
 
-valid if {
-	every segment in object.get(input, "path_segments", []) {
-		io.jwt.decode(segment.token)
-	}
+valid if not malformed
+
+malformed if {
+	some segment in input.path_segments
+	not io.jwt.decode(segment.token)
+}
+
+# A segment without a token has no field for it at all.
+malformed if {
+	some segment in input.path_segments
+	not segment.token
 }

@@ -7,8 +7,4 @@ import rego.v1
 
 default valid := false
 
-valid if {
-	previous := object.get(input, "index", 0) - 1
-	previous >= 0
-	io.jwt.verify_es256(input.path_segments[previous].token, input.auth_info.certificate)
-}
+valid if io.jwt.verify_es256(input.path_segments[input.index - 1].token, input.auth_info.certificate)
