@@ -3,6 +3,9 @@
 SHELL := /bin/bash
 GO ?= go
 BIN := bin
+# The same for every build and test, so that they share the build cache.
+export CGO_ENABLED := 0
+export GOFLAGS := -trimpath
 PROGRAMS := forwarder nsmgr registry nsc nse
 # Modules of the tree, each with tests of its own.
 MODULES := .,compat/api,compat/genericsync,compat/grpcfd,compat/sdk
@@ -44,7 +47,7 @@ deps-generate:
 .PHONY: build
 build: ## compile the programs into bin/
 	@mkdir -p $(BIN)
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(BIN)/ $(addprefix ./cmd/,$(PROGRAMS))
+	$(GO) build -ldflags '-s -w' -o $(BIN)/ $(addprefix ./cmd/,$(PROGRAMS))
 
 .PHONY: generate
 generate: deps-generate ## compile the classifier and the protocol's messages again
@@ -54,7 +57,7 @@ generate: deps-generate ## compile the classifier and the protocol's messages ag
 .PHONY: test
 test: deps deps-generate build ## run all tests; root is needed for most
 	$(GO) vet ./...
-	$(GO) run ./test/runner -modules $(MODULES)
+	NSM_BIN=$(abspath $(BIN)) $(GO) run ./test/runner -modules $(MODULES)
 
 .PHONY: bench
 bench: deps build ## compare with the named peers in one run; results in out/bench.json

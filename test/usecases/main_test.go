@@ -22,7 +22,8 @@ import (
 	"github.com/nsm-afxdp/forwarder/internal/status"
 )
 
-// bin is the folder of the programs, built once for all tests.
+// bin is the folder of the programs: the one that NSM_BIN names, else they are
+// built once for all tests.
 var bin string
 
 func TestMain(m *testing.M) {
@@ -32,6 +33,9 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) int {
 	if os.Geteuid() != 0 {
 		return m.Run() // the tests skip themselves
+	}
+	if bin = os.Getenv("NSM_BIN"); bin != "" {
+		return m.Run()
 	}
 	dir, err := os.MkdirTemp("", "nsm-bin-")
 	if err != nil {
