@@ -10,17 +10,19 @@ import (
 )
 
 const (
-	// tick is how often the neighbours in use are looked at.
-	tick = time.Second
+	// defaultTick is how often the neighbours in use are looked at. The others
+	// are in ticks.
+	defaultTick = time.Second
 	// confirmAfter is how long a neighbour may not have been heard of before it
 	// is asked. It bounds, with answerWithin, for how long we send to a
 	// neighbour that has changed its address in silence.
-	confirmAfter = 5 * time.Second
+	confirmAfter = 5
 	// answerWithin is when a neighbour that was asked directly is asked for by
 	// broadcast: its address may no longer be what we think.
-	answerWithin = time.Second
+	answerWithin = 1
 	// maxPause bounds how rarely one that does not answer is asked.
-	maxPause = 8 * time.Second
+	maxPause = 8
+
 	// settle gathers the notifications of one change of routes.
 	settle = 10 * time.Millisecond
 )
@@ -33,13 +35,13 @@ type inquiry struct {
 }
 
 // again notes a broadcast and doubles the pause to the next one.
-func (q *inquiry) again(now time.Time) {
-	q.next = now.Add(min(tick<<min(q.times, 10), maxPause))
+func (q *inquiry) again(now time.Time, tick time.Duration) {
+	q.next = now.Add(tick * time.Duration(min(1<<min(q.times, 10), maxPause)))
 	q.times++
 }
 
 func (u *Uplink) tend() {
-	timer := time.NewTimer(tick)
+	timer := time.NewTimer(u.tick)
 	defer timer.Stop()
 	for {
 		select {
@@ -56,7 +58,7 @@ func (u *Uplink) tend() {
 			}
 		}
 		if u.round(time.Now()) {
-			timer.Reset(tick)
+			timer.Reset(u.tick)
 		} else {
 			timer.Stop()
 		}
@@ -129,19 +131,19 @@ func (u *Uplink) inquire(n *neighbour, now time.Time) {
 		if !now.Before(q.next) {
 			n.trust()
 			u.solicit(n, true)
-			q.again(now)
+			q.again(now, u.tick)
 		}
-	case now.Sub(n.confirmed) < confirmAfter:
-		if now.Sub(q.next) > maxPause {
+	case now.Sub(n.confirmed) < confirmAfter*u.tick:
+		if now.Sub(q.next) > maxPause*u.tick {
 			*q = inquiry{}
 		}
 		q.direct = time.Time{}
 	case q.direct.IsZero():
 		q.direct = now
 		u.solicit(n, false)
-	case now.Sub(q.direct) >= answerWithin && !now.Before(q.next):
+	case now.Sub(q.direct) >= answerWithin*u.tick && !now.Before(q.next):
 		u.solicit(n, true)
-		q.again(now)
+		q.again(now, u.tick)
 	}
 }
 
@@ -163,5 +165,5 @@ func (u *Uplink) ask(n *neighbour) {
 	if err != nil && u.link.Load().up {
 		u.log("resolve neighbour %s on %s: %v", n.addr, u.LinkName(), err)
 	}
-	n.inquiry.again(time.Now())
+	n.inquiry.again(time.Now(), u.tick)
 }

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -41,8 +42,9 @@ type Config struct {
 	// It is called from the uplink's goroutines and must not call back.
 	Log func(format string, args ...any)
 
-	// receiveBuffer in bytes of the notification socket, for tests.
+	// For tests: bytes of the notification socket, and another pace.
 	receiveBuffer int
+	tick          time.Duration
 }
 
 // Uplink is a link with Ethernet framing, and the next hops behind it. All
@@ -55,6 +57,7 @@ type Uplink struct {
 	requests *netlink.Handle
 	events   *nl.NetlinkSocket
 	packets  int // AF_PACKET socket, for solicitations
+	tick     time.Duration
 
 	link atomic.Pointer[linkState]
 
@@ -89,10 +92,14 @@ func Open(c Config) (*Uplink, error) {
 	u := &Uplink{
 		log:        c.Log,
 		packets:    -1,
+		tick:       c.tick,
 		hops:       map[netip.Addr]*entry{},
 		neighbours: map[netip.Addr]*neighbour{},
 		wake:       make(chan struct{}, 1),
 		stop:       make(chan struct{}),
+	}
+	if u.tick == 0 {
+		u.tick = defaultTick
 	}
 	if u.log == nil {
 		u.log = func(string, ...any) {}
