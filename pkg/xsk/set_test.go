@@ -120,7 +120,8 @@ func TestSetIsAllOrNothing(t *testing.T) {
 		t.Fatalf("steps are %q", steps)
 	}
 	injected := errors.New("injected")
-	fds, maps := openFDs(t), mappings(t)
+	fds := openFDs(t)
+	rings, resident := memory(t)
 	for _, bad := range steps {
 		for name, cfg := range map[string]Config{"shared": shared, "own": own} {
 			cfg.fail = func(step string, queue int) error {
@@ -138,9 +139,7 @@ func TestSetIsAllOrNothing(t *testing.T) {
 			}
 		}
 	}
-	if n := mappings(t); n > maps+3 {
-		t.Errorf("%d memory mappings, %d before", n, maps)
-	}
+	leaked(t, rings, resident)
 	shared.fail = nil
 	if set, err = OpenSet(a.index, queues, shared); err != nil {
 		t.Fatal(err)
