@@ -4,6 +4,7 @@ package nsmgr_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/url"
 	"os"
@@ -44,6 +45,7 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/registry/chains/memory"
 	registryrecvfd "github.com/networkservicemesh/sdk/pkg/registry/common/recvfd"
 	registrysendfd "github.com/networkservicemesh/sdk/pkg/registry/common/sendfd"
+	monitornext "github.com/networkservicemesh/sdk/pkg/tools/monitorconnection/next"
 )
 
 const (
@@ -68,6 +70,13 @@ type node struct {
 	public   *url.URL // of the nsmgr, for other nodes
 	tunnelIP net.IP
 	nsmgr    *sandbox.Process
+	monitors atomic.Int32 // streams opened to the nsmgr
+}
+
+// MonitorConnections counts.
+func (n *node) MonitorConnections(selector *networkservice.MonitorScopeSelector, stream networkservice.MonitorConnection_MonitorConnectionsServer) error {
+	n.monitors.Add(1)
+	return monitornext.MonitorConnectionServer(stream.Context()).MonitorConnections(selector, stream)
 }
 
 func newMesh(t *testing.T) *mesh {
@@ -101,6 +110,7 @@ func (n *node) startNSMgr() {
 			nsmgr.WithRegistry(n.registryURL),
 			nsmgr.WithDialOptions(identity.DialOptions()...),
 			nsmgr.WithDialTimeout(dialTimeout),
+			nsmgr.WithAuthorizeMonitorConnectionServer(n),
 		).Register
 	}, n.unix, n.public)
 }
@@ -139,6 +149,7 @@ func (n *node) registerService(ns *registry.NetworkService) {
 type forwarder struct {
 	*sandbox.Process
 	requests, closes atomic.Int32
+	broken           atomic.Bool // refuses requests
 	// client and server are the last mechanisms on either side.
 	client, server atomic.Pointer[networkservice.Mechanism]
 }
@@ -196,6 +207,9 @@ type spy struct{ *forwarder }
 
 func (s *spy) Request(ctx context.Context, request *networkservice.NetworkServiceRequest) (*networkservice.Connection, error) {
 	s.requests.Add(1)
+	if s.broken.Load() {
+		return nil, errors.New("broken for the test")
+	}
 	conn, err := next.Server(ctx).Request(ctx, request)
 	if err == nil {
 		if err := openable(conn.GetMechanism()); err != nil {

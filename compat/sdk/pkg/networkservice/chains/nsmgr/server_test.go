@@ -3,6 +3,7 @@
 package nsmgr_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -116,6 +117,7 @@ func TestEndpointDeathHealsToAnother(t *testing.T) {
 	require.Equal(t, "nse-1", conn.GetNetworkServiceEndpointName())
 
 	second := n.startNSE("nse-2", "172.16.2.0/24", nil)
+	eventually(t, func() bool { return n.monitors.Load() > 0 }, "the client watches its connection")
 	start := time.Now()
 	first.Kill()
 	eventually(t, func() bool { return second.requests.Load() > 0 }, "the other endpoint is asked")
@@ -142,7 +144,14 @@ func TestRegistryRestart(t *testing.T) {
 	start := time.Now()
 	n.registerService(&registry.NetworkService{Name: service, Payload: "IP"})
 	other := n.newNSC("nsc-b")
-	connected := n.connect(other, request("nsc-b-0"))
+	var connected *networkservice.Connection
+	eventually(t, func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		var err error
+		connected, err = other.Request(ctx, request("nsc-b-0"))
+		return err == nil
+	}, "endpoint and forwarder are registered again")
 	took := time.Since(start)
 	t.Logf("a new connection %v after the registry came back", took)
 	require.Less(t, took, 2*time.Second)
@@ -159,6 +168,7 @@ func TestNSMgrRestart(t *testing.T) {
 	e := n.startNSE("nse-a", "172.16.1.0/24", nil)
 	nsc := n.newNSC("nsc")
 	conn := n.connect(nsc, request("nsc-0"))
+	eventually(t, func() bool { return n.monitors.Load() > 0 }, "the client watches its connection")
 
 	n.nsmgr.Kill()
 	requests := e.requests.Load()
