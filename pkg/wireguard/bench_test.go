@@ -118,7 +118,7 @@ const benchmarkWindow = 1024
 // memory with several batch sizes, and wireguard-go as it is over UDP sockets on
 // loopback.
 func BenchmarkThroughput(b *testing.B) {
-	for _, batch := range []int{1, 4, 8, 16, 32, 64, 128} {
+	for _, batch := range []int{1, 2, 4, 8, 16, 32, 128} {
 		b.Run("hub/batch="+strconv.Itoa(batch), func(b *testing.B) {
 			p := newPair(b, HubConfig{BatchSize: batch})
 			f := newFlow(benchmarkWindow)
@@ -202,6 +202,37 @@ func stockDevice(b testing.TB, d *device, private, peer Key, peerPort uint16) *w
 		}
 	}
 	return w
+}
+
+// BenchmarkInitiationCheck is the time to see that an initiation is not for one
+// tunnel.
+func BenchmarkInitiationCheck(b *testing.B) {
+	check, err := newMAC1(randomKey(b))
+	if err != nil {
+		b.Fatal(err)
+	}
+	m := message(initiation, initiationSize)
+	b.ReportAllocs()
+	for b.Loop() {
+		if check.matches(m) {
+			b.Fatal("it matches")
+		}
+	}
+}
+
+// BenchmarkReceive is the time for one datagram of 1400 bytes, of a burst of 64,
+// to be found a tunnel and to be copied into its inbox and out of it.
+func BenchmarkReceive(b *testing.B) {
+	h, tunnel, burst, packets := inboxOnly(b)
+	sizes, eps := make([]int, len(burst)), make([]conn.Endpoint, len(burst))
+	b.SetBytes(1400)
+	b.ReportAllocs()
+	for i := 0; i < b.N; i += len(burst) {
+		h.Receive(addrA, addrB, burst)
+		if _, err := tunnel.inbox.fetch(packets, sizes, eps); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 // BenchmarkTunnelMemory opens tunnels between two hubs, shakes hands on all of

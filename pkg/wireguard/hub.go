@@ -26,7 +26,8 @@ type HubConfig struct {
 	Log func(format string, args ...any)
 }
 
-// DefaultBatchSize is where the benchmarks stop gaining.
+// DefaultBatchSize is where BenchmarkThroughput stops gaining: smaller ones take
+// up to half as much processor time again, larger ones save a few per cent.
 const DefaultBatchSize = 8
 
 // Hub shares one UDP port among tunnels.
@@ -110,5 +111,5 @@ func (h *Hub) Close() {
 	for _, t := range tunnels {
 		t.Close()
 	}
-	h.door.wait()
+	h.door.close()
 }

@@ -320,18 +320,8 @@ func TestReceiveDoesNotAllocate(t *testing.T) {
 	if raceDetector {
 		t.Skip("sync.Pool forgets at random under the race detector")
 	}
-	const index, n = 7, 64
-	h := NewHub(&wire{}, HubConfig{})
-	tunnel := &Tunnel{hub: h} // and no device: the test empties the inbox
-	tunnel.inbox.arrived.L = &tunnel.inbox.mu
-	tunnel.inbox.start()
-	h.indices.add(&session{index: index, tunnel: tunnel, role: response})
-	burst, packets := make([][]byte, n), make([][]byte, n)
-	for i := range burst {
-		burst[i] = message(transport, 1400)
-		burst[i][receiverOffset] = index
-		packets[i] = make([]byte, maxDatagram)
-	}
+	h, tunnel, burst, packets := inboxOnly(t)
+	n := len(burst)
 	sizes, eps := make([]int, n), make([]conn.Endpoint, n)
 	allocs := testing.AllocsPerRun(1000, func() {
 		h.Receive(addrA, addrB, burst)
@@ -342,6 +332,25 @@ func TestReceiveDoesNotAllocate(t *testing.T) {
 	if allocs != 0 {
 		t.Errorf("a burst of %d allocates %v times", n, allocs)
 	}
+}
+
+// inboxOnly is a hub with a tunnel that has no device, so that the test has to
+// empty the inbox; a burst for it, and buffers to fetch it to.
+func inboxOnly(t testing.TB) (h *Hub, tunnel *Tunnel, burst, packets [][]byte) {
+	t.Helper()
+	const index, n = 7, 64
+	h = NewHub(&wire{}, HubConfig{})
+	tunnel = &Tunnel{hub: h}
+	tunnel.inbox.arrived.L = &tunnel.inbox.mu
+	tunnel.inbox.start()
+	h.indices.add(&session{index: index, tunnel: tunnel, role: response})
+	for range n {
+		d := message(transport, 1400)
+		d[receiverOffset] = index
+		burst = append(burst, d)
+		packets = append(packets, make([]byte, maxDatagram))
+	}
+	return h, tunnel, burst, packets
 }
 
 func FuzzReceive(f *testing.F) {

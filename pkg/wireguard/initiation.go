@@ -33,6 +33,7 @@ type door struct {
 	queue   []knocking // a ring, of doorQueue once it was needed
 	head, n int
 	running bool
+	closed  bool
 	done    sync.WaitGroup
 }
 
@@ -47,6 +48,10 @@ func (h *Hub) knock(remote, local netip.AddrPort, message []byte) {
 	d := &h.door
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		h.counters.add(DropClosed, 1)
+		return
+	}
 	if d.n == doorQueue {
 		h.counters.add(DropFlood, 1)
 		return
@@ -97,7 +102,16 @@ func (d *door) next() (knocking, bool) {
 	return k, true
 }
 
+// wait returns when all initiations so far are answered.
 func (d *door) wait() { d.done.Wait() }
+
+// close lets no more initiations in.
+func (d *door) close() {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	d.wait()
+}
 
 // rosters are the tunnels that an initiation may be for.
 type rosters struct {

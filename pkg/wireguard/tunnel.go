@@ -43,6 +43,8 @@ type Config struct {
 const (
 	DefaultMTU       = wg.DefaultMTU
 	DefaultKeepalive = 10 * time.Second
+	// maxKeepalive is what 16 bits of seconds hold.
+	maxKeepalive = (1<<16 - 1) * time.Second
 	// maxMTU leaves room for the headers in wireguard-go's buffers.
 	maxMTU = wg.MaxContentSize - wg.PaddingMultiple
 )
@@ -165,6 +167,9 @@ func (c *Config) check() (Key, error) {
 	}
 	if c.Keepalive == 0 {
 		c.Keepalive = DefaultKeepalive
+	}
+	if c.Keepalive > maxKeepalive {
+		return Key{}, fmt.Errorf("keepalive of %s is longer than %s", c.Keepalive, maxKeepalive)
 	}
 	if len(c.AllowedIPs) == 0 {
 		c.AllowedIPs = []netip.Prefix{

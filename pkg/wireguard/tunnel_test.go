@@ -178,6 +178,7 @@ func TestOpenRefuses(t *testing.T) {
 		"no local":            {func(c *Config) { c.Local = netip.AddrPort{} }, "local endpoint"},
 		"mixed IP versions":   {func(c *Config) { c.Local = netip.MustParseAddrPort("[::1]:1") }, "different IP versions"},
 		"MTU of no IP packet": {func(c *Config) { c.MTU = 20 }, "mtu 20"},
+		"keepalive of a day":  {func(c *Config) { c.Keepalive = 24 * time.Hour }, "keepalive of 24h0m0s"},
 		"MTU beyond UDP":      {func(c *Config) { c.MTU = 65535 }, "mtu 65535"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -278,15 +279,20 @@ func TestCrossingHandshakesSettleAtOnce(t *testing.T) {
 	p.wire.intercept(func(from, to netip.AddrPort, d [][]byte) [][]byte {
 		mu.Lock()
 		defer mu.Unlock()
-		if len(kept) == 2 {
-			return d
-		}
 		message := append([]byte(nil), d[0]...)
-		kept = append(kept, func() { p.wire.hubs[to.Addr()].Receive(from, to, [][]byte{message}) })
-		if len(kept) == 2 {
-			close(both)
+		deliver := func() { p.wire.hubs[to.Addr()].Receive(from, to, [][]byte{message}) }
+		switch {
+		case len(kept) < 2:
+			if kept = append(kept, deliver); len(kept) == 2 {
+				close(both)
+			}
+			return nil
+		case kind(message[0]) == response:
+			// Long enough for the other end to have consumed an initiation.
+			time.AfterFunc(50*time.Millisecond, deliver)
+			return nil
 		}
-		return nil
+		return d
 	})
 	start := time.Now()
 	a.inside.out <- packet(100, 1)
