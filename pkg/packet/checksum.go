@@ -15,16 +15,33 @@ type Sum uint64
 // Add adds bytes that lie at an even offset of what is summed.
 func (s Sum) Add(b []byte) Sum {
 	acc, carry := uint64(s), uint64(0)
-	for len(b) >= 64 {
-		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(b[0:8]), carry)
-		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(b[8:16]), carry)
-		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(b[16:24]), carry)
-		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(b[24:32]), carry)
-		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(b[32:40]), carry)
-		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(b[40:48]), carry)
-		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(b[48:56]), carry)
-		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(b[56:64]), carry)
-		b = b[64:]
+	for len(b) >= 128 {
+		w := b[:128:128]
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[0:]), carry)
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[8:]), carry)
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[16:]), carry)
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[24:]), carry)
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[32:]), carry)
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[40:]), carry)
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[48:]), carry)
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[56:]), carry)
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[64:]), carry)
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[72:]), carry)
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[80:]), carry)
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[88:]), carry)
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[96:]), carry)
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[104:]), carry)
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[112:]), carry)
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[120:]), carry)
+		b = b[128:]
+	}
+	for len(b) >= 32 {
+		w := b[:32:32]
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[0:]), carry)
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[8:]), carry)
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[16:]), carry)
+		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(w[24:]), carry)
+		b = b[32:]
 	}
 	for len(b) >= 8 {
 		acc, carry = bits.Add64(acc, binary.NativeEndian.Uint64(b), carry)

@@ -54,7 +54,7 @@ func FlowHash(b []byte, link Link) uint32 {
 		if ports(proto) && binary.BigEndian.Uint16(h[6:])&0x3fff == 0 && l4 >= IPv4Len && len(h) >= l4+4 {
 			v = mix(v, uint64(binary.LittleEndian.Uint32(h[l4:])))
 		}
-		return uint32(v >> 32)
+		return stir(v)
 	case etherType == typeIPv6 && len(h) >= IPv6Len:
 		proto := h[6]
 		v := mix(uint64(proto), binary.LittleEndian.Uint64(h[8:]))
@@ -64,10 +64,10 @@ func FlowHash(b []byte, link Link) uint32 {
 		if ports(proto) && len(h) >= IPv6Len+4 {
 			v = mix(v, uint64(binary.LittleEndian.Uint32(h[IPv6Len:])))
 		}
-		return uint32(v >> 32)
+		return stir(v)
 	case link == Ethernet && len(b) >= EthernetLen:
 		v := mix(uint64(binary.LittleEndian.Uint32(b[8:])), binary.LittleEndian.Uint64(b))
-		return uint32(v >> 32)
+		return stir(v)
 	}
 	return 0
 }
@@ -76,6 +76,11 @@ func FlowHash(b []byte, link Link) uint32 {
 func mix(h, v uint64) uint64 {
 	hi, lo := bits.Mul64(h^0x9e3779b97f4a7c15, v^0xd1b54a32d192ed03)
 	return hi ^ lo
+}
+
+// stir ends a hash: each bit of what went in last reaches each bit of it.
+func stir(v uint64) uint32 {
+	return uint32(mix(v, v>>32) >> 32)
 }
 
 // SourcePort is the UDP source port for a flow, in the range that RFC 7348,
