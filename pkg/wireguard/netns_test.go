@@ -35,6 +35,9 @@ func twoNodes(t testing.TB, a, b netip.Prefix) (node, node) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root for network namespaces")
 	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skipf("needs ip for network namespaces: %v", err)
+	}
 	id := rand.Uint32()
 	x := node{fmt.Sprintf("wgx-%d-%08x", os.Getpid(), id), a.Addr()}
 	y := node{fmt.Sprintf("wgy-%d-%08x", os.Getpid(), id), b.Addr()}
