@@ -26,6 +26,9 @@ const (
 	// maxPause limits the pause between registrations when the watch ends again
 	// and again at once: then the registry is there but cannot watch.
 	maxPause = 10 * time.Second
+	// confirmation is how long what was just registered may take to show up in
+	// the watch. If it does not, the registry was lost in between.
+	confirmation = 2 * time.Second
 )
 
 // NewNetworkServiceRegistryClient returns the element for network services.
@@ -94,11 +97,14 @@ func (c *client[T, Q, R, F]) watch(ctx context.Context, next either.Client[T, Q,
 	if err != nil {
 		return err
 	}
+	unconfirmed := time.AfterFunc(confirmation, cancel)
+	defer unconfirmed.Stop()
 	for {
 		response, err := stream.Recv()
 		if err != nil {
 			return err
 		}
+		unconfirmed.Stop()
 		if response.GetDeleted() {
 			return nil
 		}
