@@ -73,8 +73,12 @@ func (r *relay) pass(events []nexthop.Event) {
 			continue
 		}
 		known, ok := r.hub.load(r.id)
-		if !ok || (event.Type == networkservice.ConnectionEventType_INITIAL_STATE_TRANSFER &&
-			event.Connection.GetState() == known.GetState()) {
+		if !ok {
+			continue
+		}
+		// A refresh makes every hop tell that the connection is UP. We have
+		// just done so ourselves, and need not say it again for each of them.
+		if state := event.Connection.GetState(); state == known.GetState() && state != networkservice.State_REFRESH_REQUESTED {
 			continue
 		}
 		conn := known.Clone()
