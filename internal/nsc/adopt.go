@@ -47,7 +47,7 @@ func ask(ctx context.Context, monitor networkservice.MonitorConnectionClient, re
 	id := request.GetConnection().GetId()
 	events, err := monitor.MonitorConnections(ctx, &networkservice.MonitorScopeSelector{
 		PathSegments: []*networkservice.PathSegment{{Id: id}, {}},
-	})
+	}, grpc.WaitForReady(true))
 	if err != nil {
 		return nil, err
 	}

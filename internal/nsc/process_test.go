@@ -11,14 +11,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
+	"github.com/spiffe/go-spiffe/v2/workloadapi"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
+	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	registryapi "github.com/networkservicemesh/api/pkg/api/registry"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/chains/client"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/chains/endpoint"
@@ -126,11 +132,14 @@ type mesh struct {
 	t         *testing.T
 	dir       string
 	authority *spiffe.Authority
+	env       []string
 	registry  *process
 	nsmgr     *process
+	processes []*process
 }
 
-func newMesh(t *testing.T, svidTTL time.Duration) *mesh {
+// newMesh starts it; env is added to the environment of all processes.
+func newMesh(t *testing.T, svidTTL time.Duration, env ...string) *mesh {
 	t.Helper()
 	// Sockets have short names only.
 	dir, err := os.MkdirTemp("", "mesh")
@@ -139,7 +148,7 @@ func newMesh(t *testing.T, svidTTL time.Duration) *mesh {
 	authority, err := spiffe.NewAuthority(spiffe.Config{TTL: svidTTL})
 	require.NoError(t, err)
 	t.Cleanup(authority.Close)
-	m := &mesh{t: t, dir: dir, authority: authority}
+	m := &mesh{t: t, dir: dir, authority: authority, env: env}
 	registryURL := "tcp://" + freeAddress(t)
 	m.registry = m.start("registry", "registry", "NSM_LISTEN_ON="+registryURL)
 	m.registry.await("startup completed")
@@ -173,33 +182,45 @@ func (m *mesh) endpoint(name string, env ...string) *process {
 // client starts a client of the service "service".
 func (m *mesh) client(env ...string) *process {
 	m.t.Helper()
-	return m.start("nsc", "nsc", append([]string{
+	return m.start("nsc", "nsc", append(m.clientEnv(), env...)...)
+}
+
+func (m *mesh) clientEnv() []string {
+	return []string{
 		"NSM_NAME=nsc", "NSM_CONNECT_TO=" + m.nsmgrURL(), "NSM_NETWORK_SERVICES=kernel://service/nsm-1",
 		// No packets move in this mesh.
 		"NSM_LIVENESS_CHECK_ENABLED=false",
-	}, env...)...)
+	}
 }
 
 type process struct {
 	t    *testing.T
 	name string
 	log  string
-	argv []string
 	env  []string
-	cmd  *exec.Cmd
-	done chan struct{}
+	// shell is what runs before the program, in a mount namespace of its own.
+	shell string
+	cmd   *exec.Cmd
+	done  chan struct{}
 }
 
 func (m *mesh) start(role, name string, env ...string) *process {
+	m.t.Helper()
+	p := m.prepare(role, name, env...)
+	p.restart()
+	return p
+}
+
+func (m *mesh) prepare(role, name string, env ...string) *process {
 	m.t.Helper()
 	socket := filepath.Join(m.dir, name+".agent")
 	workload, err := m.authority.Listen(socket, "/ns/test/pod/"+name)
 	require.NoError(m.t, err)
 	m.t.Cleanup(workload.Close)
 	p := &process{t: m.t, name: name, log: filepath.Join(m.dir, name+".log"), env: append([]string{
-		roleEnv + "=" + role, "SPIFFE_ENDPOINT_SOCKET=" + workload.URL(), "TMPDIR=" + m.dir,
-	}, env...)}
-	p.restart()
+		"PATH=" + os.Getenv("PATH"), roleEnv + "=" + role, "SPIFFE_ENDPOINT_SOCKET=" + workload.URL(), "TMPDIR=" + m.dir,
+	}, append(env, m.env...)...)}
+	m.processes = append(m.processes, p)
 	m.t.Cleanup(p.kill)
 	return p
 }
@@ -212,6 +233,10 @@ func (p *process) restart() {
 	require.NoError(p.t, err)
 	defer func() { _ = out.Close() }()
 	p.cmd = exec.Command(self)
+	if p.shell != "" {
+		p.cmd = exec.Command("/bin/sh", "-c", p.shell, self)
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	}
 	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = p.env, out, out
 	require.NoError(p.t, p.cmd.Start())
 	p.done = make(chan struct{})
@@ -222,6 +247,9 @@ func (p *process) restart() {
 }
 
 func (p *process) kill() {
+	if p.cmd == nil {
+		return
+	}
 	_ = p.cmd.Process.Kill()
 	<-p.done
 	if p.t.Failed() {
@@ -270,4 +298,76 @@ func (p *process) eventually(what string, condition func() bool) {
 			p.t.Fatalf("not within 20s: %s %s\n%s", p.name, what, p.output())
 		}
 	}
+}
+
+// observed is what a monitor of the nsmgr saw.
+type observed struct {
+	mu    sync.Mutex
+	conns map[string]*networkservice.Connection
+	gone  []string
+}
+
+// watch monitors the nsmgr's connections, until the test ends or the nsmgr does.
+func (m *mesh) watch() *observed {
+	m.t.Helper()
+	workload, err := m.authority.Listen(filepath.Join(m.dir, fmt.Sprintf("watch%d.agent", len(m.processes))), "/ns/test/pod/nsc")
+	require.NoError(m.t, err)
+	source, err := workloadapi.NewX509Source(m.t.Context(), workloadapi.WithClientOptions(workloadapi.WithAddr(workload.URL())))
+	require.NoError(m.t, err)
+	cc, err := grpc.NewClient(m.nsmgrURL(), grpc.WithTransportCredentials(credentials.NewTLS(tlsconfig.MTLSClientConfig(source, source, tlsconfig.AuthorizeAny()))))
+	require.NoError(m.t, err)
+	ctx, cancel := context.WithCancel(m.t.Context())
+	events, err := networkservice.NewMonitorConnectionClient(cc).MonitorConnections(ctx, &networkservice.MonitorScopeSelector{})
+	require.NoError(m.t, err)
+	o := &observed{conns: make(map[string]*networkservice.Connection)}
+	var following sync.WaitGroup
+	following.Go(func() {
+		for {
+			event, err := events.Recv()
+			if err != nil {
+				return
+			}
+			o.add(event)
+		}
+	})
+	m.t.Cleanup(func() {
+		cancel()
+		following.Wait()
+		_ = cc.Close()
+		_ = source.Close()
+		workload.Close()
+	})
+	return o
+}
+
+func (o *observed) add(event *networkservice.ConnectionEvent) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id, conn := range event.GetConnections() {
+		if event.GetType() == networkservice.ConnectionEventType_DELETE {
+			delete(o.conns, id)
+			o.gone = append(o.gone, id)
+			continue
+		}
+		o.conns[id] = conn
+	}
+}
+
+func (o *observed) deleted() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.gone)
+}
+
+// up returns the connections that are not down. (One that was just reselected still has
+// that state in its event.)
+func (o *observed) up() (up []*networkservice.Connection) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, conn := range o.conns {
+		if conn.GetState() != networkservice.State_DOWN {
+			up = append(up, conn)
+		}
+	}
+	return up
 }

@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 
 	"github.com/networkservicemesh/sdk/pkg/tools/log"
 	"github.com/networkservicemesh/sdk/pkg/tools/opentelemetry"
@@ -32,7 +33,19 @@ type Identity struct {
 	Tokens token.GeneratorFunc
 
 	id spiffeid.ID
+	// connectionAge limits the age of connections to this process.
+	connectionAge time.Duration
 }
+
+const (
+	// connectionsPerSVID is how many connections follow one another in the life of an
+	// SVID, within the bounds of their age.
+	connectionsPerSVID = 60
+	minConnectionAge   = 500 * time.Millisecond
+	// maxConnectionAge is below the 20 s between the refresh of a registration and its
+	// end: a refresh that is denied gets through with the next connection.
+	maxConnectionAge = 15 * time.Second
+)
 
 // NewIdentity waits until the Workload API has given out an SVID. Tokens live for
 // maxTokenLifetime at most. The caller closes the identity.
@@ -55,9 +68,10 @@ func NewIdentity(ctx context.Context, maxTokenLifetime time.Duration) (*Identity
 	}
 	log.FromContext(ctx).Infof("SVID: %q", svid.ID)
 	return &Identity{
-		Source: source,
-		Tokens: spiffejwt.TokenGeneratorFunc(source, maxTokenLifetime),
-		id:     svid.ID,
+		Source:        source,
+		Tokens:        spiffejwt.TokenGeneratorFunc(source, maxTokenLifetime),
+		id:            svid.ID,
+		connectionAge: min(max(time.Until(svid.Certificates[0].NotAfter)/connectionsPerSVID, minConnectionAge), maxConnectionAge),
 	}, nil
 }
 
@@ -83,8 +97,16 @@ func (i *Identity) ClientCredentials() credentials.TransportCredentials {
 }
 
 // ServerOptions are for a gRPC server of this process.
+//
+// The policies of the mesh check a token's signature with the certificate that its maker
+// showed when the connection was made. After either end has got a new SVID, tokens and
+// certificates match again only once that connection is replaced. So no connection gets
+// old, whether its client knows of this or not; streams on it go on until they end.
 func (i *Identity) ServerOptions() []grpc.ServerOption {
-	options := []grpc.ServerOption{grpc.Creds(i.ServerCredentials())}
+	options := []grpc.ServerOption{
+		grpc.Creds(i.ServerCredentials()),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: i.connectionAge}),
+	}
 	if opentelemetry.IsEnabled() {
 		options = append(options, grpc.StatsHandler(otelgrpc.NewServerHandler()))
 	}
@@ -92,15 +114,12 @@ func (i *Identity) ServerOptions() []grpc.ServerOption {
 }
 
 // DialOptions are for calls of this process: its credentials, a fresh token with each
-// call, file descriptors, and calls that wait for the connection instead of failing
-// while it is being made.
+// call, and file descriptors. Calls to a peer that is gone fail at once, which is what
+// healing needs; grpc.WaitForReady changes that for a call.
 func (i *Identity) DialOptions() []grpc.DialOption {
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(i.ClientCredentials()),
-		grpc.WithDefaultCallOptions(
-			grpc.WaitForReady(true),
-			grpc.PerRPCCredentials(token.NewPerRPCCredentials(i.Tokens)),
-		),
+		grpc.WithDefaultCallOptions(grpc.PerRPCCredentials(token.NewPerRPCCredentials(i.Tokens))),
 		grpcfd.WithChainUnaryInterceptor(),
 		grpcfd.WithChainStreamInterceptor(),
 	}
