@@ -47,12 +47,16 @@ func Any() Option {
 }
 
 // WithPolicies sets the policies by the paths of their files, which may be
-// patterns. It panics if one cannot be read, for then nothing would be checked.
+// patterns. It panics if one cannot be read or none is found, for then nothing
+// would be checked.
 func WithPolicies(policyPaths ...string) Option {
 	return func(o *options) {
 		policies, err := opa.PoliciesByFileMask(policyPaths...)
 		if err != nil {
 			panic(fmt.Sprintf("registry authorize: read policies: %v", err))
+		}
+		if len(policies) == 0 && len(policyPaths) > 0 {
+			panic(fmt.Sprintf("registry authorize: no policy is at %v", policyPaths))
 		}
 		o.policies = nil
 		for _, policy := range policies {
