@@ -37,6 +37,7 @@ type outbox struct {
 	taken [lentFrames]xsk.Desc // of the worker
 	addrs [lentFrames]uint64   // of the worker
 	users int                  // of the worker: who may send
+	lent  int                  // of the worker: frames that are free, ready, or with a sender
 }
 
 func (o *outbox) init() {
@@ -92,6 +93,7 @@ func (w *worker) collect() int {
 	n := copy(o.taken[:], o.ready)
 	o.ready = o.ready[:0]
 	o.mu.Unlock()
+	o.lent -= n
 	if n > 0 {
 		sent := w.sock.Transmit(o.taken[:n])
 		w.kick()
@@ -115,7 +117,8 @@ func (w *worker) lend() {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	n := w.sock.Alloc(o.addrs[:cap(o.free)-len(o.free)-len(o.ready)])
+	n := w.sock.Alloc(o.addrs[:lentFrames-o.lent])
+	o.lent += n
 	o.free = append(o.free, o.addrs[:n]...)
 	o.shut = w.tx.down
 	switch {
@@ -154,6 +157,6 @@ func (w *worker) reclaim() {
 	for _, d := range o.ready {
 		w.give(d.Addr)
 	}
-	o.free, o.ready, o.shut, o.wanted = o.free[:0], o.ready[:0], true, false
+	o.free, o.ready, o.shut, o.wanted, o.lent = o.free[:0], o.ready[:0], true, false, 0
 	o.freed.Broadcast()
 }
