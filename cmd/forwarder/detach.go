@@ -3,8 +3,6 @@
 package main
 
 import (
-	"path/filepath"
-
 	"github.com/spf13/cobra"
 
 	"github.com/nsm-afxdp/forwarder/internal/forwarder"
@@ -26,7 +24,7 @@ are left alone.`,
 			if err := service.Load(config); err != nil {
 				return err
 			}
-			return classifier.Uninstall(filepath.Join(config.BPFFS, forwarder.PinFolder), args[0])
+			return classifier.Uninstall(config.PinDir(), args[0])
 		},
 	}
 }

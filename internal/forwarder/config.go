@@ -49,7 +49,7 @@ type Config struct {
 	XDPMode         string `default:"auto" desc:"how the classifier attaches to the uplink: auto, native, generic" envconfig:"XDP_MODE"`
 	AFXDPMode       string `default:"auto" desc:"how AF_XDP sockets bind: auto, copy, zerocopy" envconfig:"AF_XDP_MODE"`
 	HugePages       bool   `default:"false" desc:"take packet memory from the reserve of 2 MiB pages" split_words:"true"`
-	BPFFS           string `default:"/sys/fs/bpf" desc:"where a bpffs is, or is to be mounted, for the pins that let a restart take over" envconfig:"BPF_FS"`
+	BPFFS           string `default:"/sys/fs/bpf" desc:"where a bpffs is, or is to be mounted, for the pins that let a restart take over; empty for no pins" envconfig:"BPF_FS"`
 	KeepClassifier  bool   `default:"false" desc:"leave the idle classifier attached on exit, for drivers whose link goes down when XDP detaches" split_words:"true"`
 	StatusSocket    string `default:"/var/run/nsm-forwarder/status.sock" desc:"unix socket that forwarder status asks" split_words:"true"`
 	StateFile       string `default:"/var/run/nsm-forwarder/settings.json" desc:"file that remembers changed settings of the host until they are put back" split_words:"true"`

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 
 	"github.com/nsm-afxdp/forwarder/internal/status"
@@ -17,12 +18,13 @@ import (
 	"github.com/nsm-afxdp/forwarder/pkg/xsk"
 )
 
-// PinFolder is the folder of our pins on the bpffs.
-const PinFolder = "nsm-forwarder"
+// pinFolder is the folder of our pins on the bpffs.
+const pinFolder = "nsm-forwarder"
 
 // node is what a run has set up on its node: the uplink, the classifier on it,
 // the sockets and the plane that reads them.
 type node struct {
+	settings   *uplink.Settings
 	uplink     *uplink.Uplink
 	classifier *classifier.Classifier
 	sockets    *xsk.Set
@@ -40,6 +42,9 @@ func setUp(c *Config, log *slog.Logger) (_ *node, err error) {
 		}
 	}()
 	if err := n.findUplink(c, log); err != nil {
+		return nil, err
+	}
+	if err := n.prepareHost(c, log); err != nil {
 		return nil, err
 	}
 	if err := n.attach(c, log); err != nil {
@@ -72,7 +77,7 @@ func (n *node) findUplink(c *Config, log *slog.Logger) error {
 	}
 	u, err := uplink.Open(uplink.Config{
 		Tunnel: tunnel,
-		Log:    func(format string, args ...any) { log.Info(fmt.Sprintf(format, args...)) },
+		Log:    infof(log),
 	})
 	if err != nil {
 		return err
@@ -83,10 +88,43 @@ func (n *node) findUplink(c *Config, log *slog.Logger) error {
 	return nil
 }
 
+// prepareHost changes what must be different on the host, and puts it back at
+// the end; what a killed run has changed becomes ours to put back.
+func (n *node) prepareHost(c *Config, log *slog.Logger) error {
+	if err := os.MkdirAll(filepath.Dir(c.StateFile), 0o755); err != nil {
+		return fmt.Errorf("make the folder of NSM_STATE_FILE: %w", err)
+	}
+	settings, err := uplink.OpenSettings(uplink.SettingsConfig{Path: c.StateFile, Log: infof(log)})
+	if err != nil {
+		return err
+	}
+	n.settings = settings
+	n.onTearDown(settings.Restore)
+	if c.BPFFS == "" {
+		return nil
+	}
+	if err := settings.MountBPF(c.BPFFS); err != nil {
+		return fmt.Errorf("NSM_BPF_FS: %w", err)
+	}
+	return nil
+}
+
+func infof(log *slog.Logger) func(format string, args ...any) {
+	return func(format string, args ...any) { log.Info(fmt.Sprintf(format, args...)) }
+}
+
+// PinDir is where the classifier's pins are, empty for nowhere.
+func (c *Config) PinDir() string {
+	if c.BPFFS == "" {
+		return ""
+	}
+	return filepath.Join(c.BPFFS, pinFolder)
+}
+
 func (n *node) attach(c *Config, log *slog.Logger) error {
 	cl, err := classifier.Attach(classifier.Config{
 		Interface: n.uplink.Name(),
-		PinDir:    filepath.Join(c.BPFFS, PinFolder),
+		PinDir:    c.PinDir(),
 		Mode:      xdpModes[c.XDPMode],
 		Log:       log,
 	})
@@ -137,6 +175,8 @@ func (n *node) describe(s *status.Status) error {
 		u.ZeroCopy = u.ZeroCopy && socket.ZeroCopy()
 	}
 	s.Uplink = u
+	s.Hops = n.uplink.Hops()
+	s.Settings = n.settings.Changes()
 	counters, err := n.classifier.Counters()
 	if err != nil {
 		return err

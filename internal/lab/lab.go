@@ -40,7 +40,8 @@ type Config struct {
 	IPv6 bool
 	// LogLevel of all programs (INFO).
 	LogLevel string
-	// MaxTokenLifetime bounds refresh and timeout (10m).
+	// MaxTokenLifetime bounds refresh and timeout (10m). Clients limit a request to
+	// a fifth of it, because a connection times out so much before its token does.
 	MaxTokenLifetime time.Duration
 	// SVIDLifetime is how long the programs' certificates live (1h); they are
 	// renewed before that.

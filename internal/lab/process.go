@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -25,6 +26,9 @@ type Process struct {
 	Name string
 	// Log is the file that holds what the process printed, over all restarts.
 	Log string
+	// Wrap is a command with arguments that runs the program, such as setpriv;
+	// empty for none.
+	Wrap []string
 
 	netns string
 	argv  []string
@@ -58,7 +62,7 @@ func (p *Process) Start() error {
 		return fmt.Errorf("start %s: %w", p.Name, err)
 	}
 
-	cmd := exec.Command("/bin/sh", append([]string{"-c", sandbox}, p.argv...)...)
+	cmd := exec.Command("/bin/sh", slices.Concat([]string{"-c", sandbox}, p.Wrap, p.argv)...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "LAB_RESOLV=" + resolv}, p.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{

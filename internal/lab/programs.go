@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nsm-afxdp/forwarder/internal/netns"
+	"github.com/nsm-afxdp/forwarder/internal/status"
 )
 
 // Ports of the programs that other nodes call, as in the stock deployment.
@@ -73,6 +74,14 @@ func (n *Node) nsmgrURL() string { return "unix://" + filepath.Join(n.Dir, "nsm.
 
 // StartForwarder runs the node's forwarder; env is added to its environment.
 func (n *Node) StartForwarder(ctx context.Context, env map[string]string) error {
+	if err := n.PrepareForwarder(env); err != nil {
+		return err
+	}
+	return n.RestartForwarder(ctx)
+}
+
+// PrepareForwarder makes the node's forwarder without running it.
+func (n *Node) PrepareForwarder(env map[string]string) error {
 	all := map[string]string{
 		"NSM_NAME":          fmt.Sprintf("forwarder-%d", n.Index+1),
 		"NSM_CONNECT_TO":    n.nsmgrURL(),
@@ -90,7 +99,7 @@ func (n *Node) StartForwarder(ctx context.Context, env map[string]string) error 
 		return err
 	}
 	n.Forwarder = p
-	return n.RestartForwarder(ctx)
+	return nil
 }
 
 // RestartForwarder runs the node's forwarder again after it has ended, and
@@ -109,11 +118,11 @@ func (n *Node) RestartForwarder(ctx context.Context) error {
 // StatusSocket is where the node's forwarder answers for its status.
 func (n *Node) StatusSocket() string { return filepath.Join(n.Dir, "status.sock") }
 
-// Status asks the node's forwarder for its status, as JSON.
-func (n *Node) Status(ctx context.Context) (string, error) {
+// Status asks the node's forwarder for its status.
+func (n *Node) Status(ctx context.Context) (*status.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	return Run(ctx, "", filepath.Join(n.lab.Bin, "forwarder"), "status", "--socket", n.StatusSocket(), "--output", "json")
+	return status.Ask(ctx, n.StatusSocket())
 }
 
 // Endpoint is a pod with an endpoint in it.
@@ -180,6 +189,7 @@ func (n *Node) StartClient(name, request string, env map[string]string) (*Client
 		"NSM_CONNECT_TO":               n.nsmgrURL(),
 		"NSM_NETWORK_SERVICES":         request,
 		"NSM_LOCAL_DNS_SERVER_ENABLED": "false",
+		"NSM_REQUEST_TIMEOUT":          min(15*time.Second, n.lab.MaxTokenLifetime/5).String(),
 	}
 	for k, v := range env {
 		all[k] = v
@@ -209,6 +219,7 @@ func (n *Node) process(in *Namespace, name string, env map[string]string) (*Proc
 		netns: in.Path, argv: []string{filepath.Join(n.lab.Bin, name)},
 		env: []string{
 			"SPIFFE_ENDPOINT_SOCKET=" + workload,
+			"TMPDIR=" + n.Dir, // where a killed endpoint leaves its socket
 			"NSM_LOG_LEVEL=" + n.lab.LogLevel,
 			"NSM_MAX_TOKEN_LIFETIME=" + n.lab.MaxTokenLifetime.String(),
 			fmt.Sprintf("NODE_NAME=node%d", n.Index+1), "POD_NAME=" + name, "CLUSTER_NAME=lab",

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/uplink"
 )
 
 // Status of a forwarder at one moment.
@@ -26,6 +27,10 @@ type Status struct {
 	Started time.Time `json:"started"`
 	Plane   string    `json:"plane"`
 	Uplink  *Uplink   `json:"uplink,omitempty"`
+	// Hops are the ways to other nodes that are in use.
+	Hops []uplink.HopStatus `json:"hops"`
+	// Settings of the host that are changed while the forwarder runs.
+	Settings []uplink.Change `json:"settings,omitempty"`
 	// Counters of the classifier, those that have counted something.
 	Counters []Counter `json:"counters"`
 	Pinholes []Pinhole `json:"pinholes"`

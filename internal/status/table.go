@@ -7,6 +7,8 @@ import (
 	"io"
 	"text/tabwriter"
 	"time"
+
+	"github.com/nsm-afxdp/forwarder/pkg/uplink"
 )
 
 // WriteTable prints the status for people.
@@ -23,6 +25,14 @@ func (s *Status) WriteTable(w io.Writer) error {
 		row("uplink %s %s, MTU %d, queues %d, XDP %s, AF_XDP %s", u.Interface, u.Address, u.MTU, u.Queues, u.XDPMode, copying)
 	}
 
+	for _, c := range s.Settings {
+		row("changed %s from %q to %q", c, c.Was, c.Now)
+	}
+
+	row("\nNEXT HOP TO\tVIA\tADDRESS\tSTATE\tMTU\tPORTS")
+	for i := range s.Hops {
+		row("%s", hop(&s.Hops[i]))
+	}
 	row("\nCLASSIFIER\tREASON\tPACKETS\tBYTES")
 	for _, c := range s.Counters {
 		row("%s\t%s\t%d\t%d", c.Verdict, c.Reason, c.Packets, c.Bytes)
@@ -43,4 +53,19 @@ func (s *Status) WriteTable(w io.Writer) error {
 func (p Port) String() string {
 	c := p.Counters
 	return fmt.Sprintf("%s\t%d\t%d\t%d\t%d\t%d", p.Description, c.RxPackets, c.RxBytes, c.TxPackets, c.TxBytes, c.Drops)
+}
+
+// hop is the columns of a next hop.
+func hop(h *uplink.HopStatus) string {
+	via, address, state := "-", "-", h.State
+	if h.Via.IsValid() {
+		via = h.Via.String()
+	}
+	if h.HardwareAddr != "" {
+		address = h.HardwareAddr
+	}
+	if !h.Valid {
+		state = h.Why
+	}
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%d\t%d", h.Remote, via, address, state, h.MTU, h.Users)
 }
