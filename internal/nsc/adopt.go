@@ -67,7 +67,7 @@ func ask(ctx context.Context, monitor networkservice.MonitorConnectionClient, re
 // adoptable tells whether conn, as the nsmgr knows it, is what the request asks for.
 func adoptable(conn *networkservice.Connection, request *networkservice.NetworkServiceRequest) bool {
 	path := conn.GetPath()
-	if path.GetIndex() != 1 || path.GetPathSegments()[0].GetId() != request.GetConnection().GetId() ||
+	if path.GetIndex() != 1 || len(path.GetPathSegments()) == 0 || path.GetPathSegments()[0].GetId() != request.GetConnection().GetId() ||
 		conn.GetNetworkService() != request.GetConnection().GetNetworkService() {
 		return false
 	}

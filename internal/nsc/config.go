@@ -29,7 +29,7 @@ type Config struct {
 	DialTimeout     time.Duration           `default:"5s" desc:"limit for dialling the nsmgr" split_words:"true"`
 	RequestTimeout  time.Duration           `default:"15s" desc:"limit for one attempt to connect, or to close a connection" split_words:"true"`
 	Labels          []string                `desc:"labels of the client for all services, as key=value; those in a URL win"`
-	Mechanism       string                  `default:"kernel" desc:"mechanism for URLs without a scheme; this client has kernel only"`
+	Mechanism       string                  `default:"kernel" desc:"mechanism for URLs without one, as in //service/nsm-1; this client has kernel only"`
 	NetworkServices []url.URL               `desc:"what to connect to: mechanism://service[@domain]/interface?label=value" split_words:"true"`
 	AwarenessGroups awarenessgroups.Decoder `desc:"groups of NETWORK_SERVICES that may share addresses, as in [url,url],[url]; others may not" split_words:"true"`
 
