@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -33,17 +35,30 @@ const patience = 10 * time.Second
 // peer is the process on the other side of a unix socket. It answers with a
 // file of its own.
 type peer struct {
-	got    []string // inodeURL of the connection and preferences, as elements see them
 	answer string
-	fail   bool
+	fail   atomic.Bool
+
+	mu  sync.Mutex
+	got []string
+}
+
+// seen are the inodeURLs of the connection and of the preferences of the last
+// request, as elements see them.
+func (p *peer) seen() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.got
 }
 
 func (p *peer) Request(_ context.Context, request *networkservice.NetworkServiceRequest) (*networkservice.Connection, error) {
-	p.got = nil
+	var got []string
 	for _, m := range append([]*networkservice.Mechanism{request.GetConnection().GetMechanism()}, request.GetMechanismPreferences()...) {
-		p.got = append(p.got, m.GetParameters()[common.InodeURL])
+		got = append(got, m.GetParameters()[common.InodeURL])
 	}
-	if p.fail {
+	p.mu.Lock()
+	p.got = got
+	p.mu.Unlock()
+	if p.fail.Load() {
 		return nil, fmt.Errorf("refused")
 	}
 	conn := request.GetConnection().Clone()
@@ -137,21 +152,21 @@ func TestFilesOfARequest(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, sent.String(), r.String(), "the caller's request stays as it is")
 	require.Equal(t, first, conn.GetMechanism().GetParameters()[common.InodeURL], "swapped back")
-	require.Len(t, p.got, 3)
-	require.Equal(t, inode(t, first), inode(t, p.got[1]))
-	require.Equal(t, inode(t, second), inode(t, p.got[2]))
-	require.Contains(t, p.got[1], "file:///proc/")
+	require.Len(t, p.seen(), 3)
+	require.Equal(t, inode(t, first), inode(t, p.seen()[1]))
+	require.Equal(t, inode(t, second), inode(t, p.seen()[2]))
+	require.Contains(t, p.seen()[1], "file:///proc/")
 
-	path := p.got[1]
+	path := p.seen()[1]
 	_, err = call(t, client, &networkservice.NetworkServiceRequest{Connection: conn.Clone()})
 	require.NoError(t, err)
-	require.Equal(t, path, p.got[0], "a refresh has the same path")
+	require.Equal(t, path, p.seen()[0], "a refresh has the same path")
 
-	p.fail = true
+	p.fail.Store(true)
 	_, err = call(t, client, &networkservice.NetworkServiceRequest{Connection: conn.Clone()})
 	require.Error(t, err)
 	require.Equal(t, inode(t, first), inode(t, path), "a failed refresh leaves the file open")
-	p.fail = false
+	p.fail.Store(false)
 
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -191,9 +206,9 @@ func TestFilesAreNotLeaked(t *testing.T) {
 	for i := range 30 {
 		r := request(first, second)
 		r.Connection.Id = fmt.Sprint(i)
-		p.fail = i%3 == 2
+		p.fail.Store(i%3 == 2)
 		conn, err := call(t, client, r)
-		require.Equal(t, p.fail, err != nil)
+		require.Equal(t, p.fail.Load(), err != nil)
 		if err != nil {
 			continue
 		}
@@ -216,7 +231,7 @@ func TestFileThatCannotBeOpenedFailsAtOnce(t *testing.T) {
 	_, err := call(t, client, request("file:///no/such/file"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.Less(t, time.Since(start), time.Second)
-	require.Nil(t, p.got)
+	require.Nil(t, p.seen())
 
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -232,7 +247,7 @@ func TestFileThatNeverComes(t *testing.T) {
 	_, err := client.Request(ctx, request(inode(t, tempFile(t, "kept"))))
 	require.Error(t, err)
 	require.ErrorIs(t, ctx.Err(), context.DeadlineExceeded, "it waited until the deadline")
-	require.Nil(t, p.got)
+	require.Nil(t, p.seen())
 }
 
 func TestNothingHappensWithoutAUnixSocket(t *testing.T) {
