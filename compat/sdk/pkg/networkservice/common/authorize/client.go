@@ -35,7 +35,10 @@ func NewClient(opts ...Option) networkservice.NetworkServiceClient {
 }
 
 func (a *authorizeClient) Request(ctx context.Context, request *networkservice.NetworkServiceRequest, opts ...grpc.CallOption) (*networkservice.Connection, error) {
-	if len(a.policies.list) == 0 && a.policies.err == nil {
+	if a.policies.err != nil {
+		return nil, a.policies.err
+	}
+	if len(a.policies.list) == 0 {
 		return next.Client(ctx).Request(ctx, request, opts...)
 	}
 	postponed := postpone.ContextWithValues(ctx)
@@ -44,10 +47,10 @@ func (a *authorizeClient) Request(ctx context.Context, request *networkservice.N
 	if err != nil {
 		return nil, err
 	}
-	own := metadata.Map(ctx, true)
 	if p.Addr == nil && p.AuthInfo == nil {
 		return conn, nil // the next hop is in this process
 	}
+	own := metadata.Map(ctx, true)
 	if err := a.policies.check(peer.NewContext(ctx, &p), conn.GetPath()); err != nil {
 		if _, established := own.Load(allowedKey{}); established {
 			// A refresh only: the peer may have renewed its SVID since our
