@@ -3,9 +3,9 @@
 package usecases
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
@@ -20,7 +20,8 @@ type useCase struct {
 	name    string
 	payload string
 	remote  bool
-	// path is what the forwarder's status calls the way of the packets.
+	// tunnel is the kind of port that carries it between the nodes, as the
+	// status calls it.
 	tunnel string
 }
 
@@ -45,8 +46,15 @@ type linked struct {
 }
 
 // link starts an endpoint and a client of a use case and waits until they are
-// connected.
+// connected. Each use case has a name of its own in its lab.
 func link(t *testing.T, l *lab.Lab, u useCase) linked {
+	t.Helper()
+	k := linked{nse: startEndpoint(t, l, u), nsc: startClient(t, l, u)}
+	require.NoError(t, k.nsc.AwaitConnected(within(t, 20*time.Second)))
+	return k
+}
+
+func startEndpoint(t *testing.T, l *lab.Lab, u useCase) *lab.Endpoint {
 	t.Helper()
 	node := l.Nodes[0]
 	if u.remote {
@@ -55,10 +63,14 @@ func link(t *testing.T, l *lab.Lab, u useCase) linked {
 	nse, err := node.StartEndpoint(within(t, 10*time.Second), "nse-"+u.name,
 		lab.Service{Name: u.name, Payload: u.payload, CIDR: cidr}, nil)
 	require.NoError(t, err)
+	return nse
+}
+
+func startClient(t *testing.T, l *lab.Lab, u useCase) *lab.Client {
+	t.Helper()
 	nsc, err := l.Nodes[0].StartClient("nsc-"+u.name, "kernel://"+u.name+"/nsm-1", nil)
 	require.NoError(t, err)
-	require.NoError(t, nsc.AwaitConnected(within(t, 10*time.Second)))
-	return linked{nsc: nsc, nse: nse}
+	return nsc
 }
 
 // requirePing pings both ways and loses nothing.
@@ -84,17 +96,12 @@ func TestUseCases(t *testing.T) {
 
 			// SIGTERM of the client closes; nothing may stay behind.
 			require.NoError(t, k.nsc.Stop(5*time.Second))
-			eventually(t, 5*time.Second, "interfaces of the connection are gone", func() bool {
-				return len(interfaces(t, k.nsc.Pod)) == 0 && len(interfaces(t, k.nse.Pod)) == 0
-			})
-			for _, n := range l.Nodes {
-				s := statusOf(t, n)
-				require.Empty(t, s.Links)
-				require.Empty(t, s.Pinholes)
-				require.Equal(t, []string{lab.UplinkName}, interfaces(t, n.Namespace))
-			}
+			requireNothingLeft(t, l, k.nsc.Pod, k.nse.Pod)
 			require.NoError(t, k.nse.Stop(5*time.Second))
 		})
+	}
+	for _, n := range l.Nodes {
+		requireForwarderLeavesNothing(t, n)
 	}
 }
 
@@ -105,20 +112,40 @@ func requireTCP(t *testing.T, k linked) {
 	server, err := lab.Background(k.nse.Pod.Path, "iperf3", "-s", "-1", "-B", endpointAddr.String())
 	require.NoError(t, err)
 	defer server.Kill()
-	var out string
-	eventually(t, 5*time.Second, "iperf3 connects", func() bool {
-		out, err = lab.Run(ctx, k.nsc.Pod.Path, "iperf3", "-c", endpointAddr.String(), "-t", "2", "--bidir", "-J")
-		return err == nil || !strings.Contains(out, "Connection refused")
-	})
+	eventually(t, 5*time.Second, "iperf3 listens", func() bool { return listens(t, k.nse.Pod, 5201) })
+	out, err := lab.Run(ctx, k.nsc.Pod.Path, "iperf3", "-c", endpointAddr.String(), "-t", "1", "--bidir", "-J")
 	require.NoError(t, err)
-	require.NotContains(t, out, `"error"`)
+	var report struct {
+		End struct {
+			Forth iperfSum `json:"sum_received"`
+			Back  iperfSum `json:"sum_received_bidir_reverse"`
+		} `json:"end"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &report))
+	t.Logf("TCP: %.2f Gbit/s forth and %.2f Gbit/s back at the same time",
+		report.End.Forth.BitsPerSecond/1e9, report.End.Back.BitsPerSecond/1e9)
+	require.Positive(t, report.End.Forth.Bytes, "bytes from client to endpoint")
+	require.Positive(t, report.End.Back.Bytes, "bytes from endpoint to client")
+}
+
+type iperfSum struct {
+	Bytes         uint64  `json:"bytes"`
+	BitsPerSecond float64 `json:"bits_per_second"`
+}
+
+// listens reports whether a TCP socket of the pod listens on the port.
+func listens(t *testing.T, pod *lab.Namespace, port int) bool {
+	t.Helper()
+	out, err := lab.Run(within(t, 5*time.Second), pod.Path, "ss", "-Hltn", fmt.Sprintf("sport = :%d", port))
+	require.NoError(t, err)
+	return out != ""
 }
 
 // requireMTU sends the largest packet that the interface allows, unfragmented.
 func requireMTU(t *testing.T, k linked) {
 	t.Helper()
 	ctx := within(t, 10*time.Second)
-	mtu := mtuOf(t, k.nsc.Pod, "nsm-1")
+	mtu := linkIn(t, k.nsc.Pod, "nsm-1").MTU
 	for _, way := range []struct {
 		from *lab.Namespace
 		to   netip.Addr

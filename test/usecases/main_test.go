@@ -6,7 +6,6 @@ package usecases
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -17,8 +16,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
 
 	"github.com/nsm-afxdp/forwarder/internal/lab"
+	"github.com/nsm-afxdp/forwarder/internal/netns"
 	"github.com/nsm-afxdp/forwarder/internal/status"
 )
 
@@ -113,7 +114,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 // statusOf asks a node's forwarder.
 func statusOf(t *testing.T, n *lab.Node) *status.Status {
 	t.Helper()
-	s, err := status.Ask(within(t, 5*time.Second), n.StatusSocket())
+	s, err := n.Status(t.Context())
 	require.NoError(t, err)
 	return s
 }
@@ -132,22 +133,19 @@ func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) 
 }
 
 // links reads the links in a namespace, without lo.
-func links(t *testing.T, ns *lab.Namespace) map[string]int {
+func links(t *testing.T, ns *lab.Namespace) map[string]netlink.LinkAttrs {
 	t.Helper()
-	out, err := lab.Run(within(t, 5*time.Second), ns.Path, "ip", "-json", "link")
-	require.NoError(t, err)
-	var all []struct {
-		Name string `json:"ifname"`
-		MTU  int    `json:"mtu"`
-	}
-	require.NoError(t, json.Unmarshal([]byte(out), &all))
-	mtus := map[string]int{}
-	for _, l := range all {
-		if l.Name != "lo" {
-			mtus[l.Name] = l.MTU
+	found := map[string]netlink.LinkAttrs{}
+	require.NoError(t, netns.Do(ns.Path, func() error {
+		all, err := netlink.LinkList()
+		for _, l := range all {
+			if a := l.Attrs(); a.Name != "lo" {
+				found[a.Name] = *a
+			}
 		}
-	}
-	return mtus
+		return err
+	}))
+	return found
 }
 
 // interfaces lists the names of the links in a namespace, without lo.
@@ -156,10 +154,45 @@ func interfaces(t *testing.T, ns *lab.Namespace) []string {
 	return slices.Sorted(maps.Keys(links(t, ns)))
 }
 
-// mtuOf reads an interface's MTU.
-func mtuOf(t *testing.T, ns *lab.Namespace, name string) int {
+// linkIn reads an interface.
+func linkIn(t *testing.T, ns *lab.Namespace, name string) netlink.LinkAttrs {
 	t.Helper()
-	mtu, ok := links(t, ns)[name]
+	attrs, ok := links(t, ns)[name]
 	require.True(t, ok, "no interface %s in %s", name, ns.Name)
-	return mtu
+	return attrs
+}
+
+// requireNothingLeft checks that the connection's link, pinhole and interfaces
+// are gone, on a lab with no other connection.
+func requireNothingLeft(t *testing.T, l *lab.Lab, pods ...*lab.Namespace) {
+	t.Helper()
+	eventually(t, 5*time.Second, "interfaces in pods are gone", func() bool {
+		for _, pod := range pods {
+			if len(links(t, pod)) > 0 {
+				return false
+			}
+		}
+		return true
+	})
+	for _, n := range l.Nodes {
+		s := statusOf(t, n)
+		require.Empty(t, s.Links)
+		require.Empty(t, s.Pinholes)
+		require.Empty(t, s.Hops)
+		require.Equal(t, []string{lab.UplinkName}, interfaces(t, n.Namespace))
+	}
+}
+
+// requireForwarderLeavesNothing ends a forwarder and checks that its node is as
+// it was before.
+func requireForwarderLeavesNothing(t *testing.T, n *lab.Node) {
+	t.Helper()
+	require.NoError(t, n.Forwarder.Stop(10*time.Second))
+	require.NoError(t, n.Forwarder.Err(), "exit code after SIGTERM")
+	pins, err := filepath.Glob(filepath.Join(n.BPFFS(), "*", "*"))
+	require.NoError(t, err)
+	require.Empty(t, pins)
+	require.Equal(t, []string{lab.UplinkName}, interfaces(t, n.Namespace))
+	xdp := linkIn(t, n.Namespace, lab.UplinkName).Xdp
+	require.True(t, xdp == nil || !xdp.Attached, "an XDP program is left on the uplink")
 }
