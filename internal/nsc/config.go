@@ -86,7 +86,7 @@ func (c *Config) mechanism(u *nsurl.NSURL) (*networkservice.Mechanism, error) {
 		return nil, errors.New("no network service in it")
 	}
 	mechanism := u.Mechanism()
-	if mechanism == nil {
+	if mechanism.GetType() == "" {
 		withScheme := *(*url.URL)(u)
 		withScheme.Scheme = c.Mechanism
 		mechanism = (*nsurl.NSURL)(&withScheme).Mechanism()

@@ -50,6 +50,10 @@ import (
 // The test binary is all programs of the mesh: which one it is says this variable.
 const roleEnv = "NSC_TEST_ROLE"
 
+// binaryEnv with the name of a role names another test binary for it, such as one that
+// was built with the upstream SDK: NSC_TEST_BINARY_nsmgr=/tmp/upstream.test.
+const binaryEnv = "NSC_TEST_BINARY_"
+
 func TestMain(m *testing.M) {
 	switch role := os.Getenv(roleEnv); role {
 	case "":
@@ -196,6 +200,7 @@ func (m *mesh) clientEnv() []string {
 type process struct {
 	t    *testing.T
 	name string
+	role string
 	log  string
 	env  []string
 	// shell is what runs before the program, in a mount namespace of its own.
@@ -217,7 +222,7 @@ func (m *mesh) prepare(role, name string, env ...string) *process {
 	workload, err := m.authority.Listen(socket, "/ns/test/pod/"+name)
 	require.NoError(m.t, err)
 	m.t.Cleanup(workload.Close)
-	p := &process{t: m.t, name: name, log: filepath.Join(m.dir, name+".log"), env: append([]string{
+	p := &process{t: m.t, name: name, role: role, log: filepath.Join(m.dir, name+".log"), env: append([]string{
 		"PATH=" + os.Getenv("PATH"), roleEnv + "=" + role, "SPIFFE_ENDPOINT_SOCKET=" + workload.URL(), "TMPDIR=" + m.dir,
 	}, append(env, m.env...)...)}
 	m.processes = append(m.processes, p)
@@ -229,6 +234,9 @@ func (p *process) restart() {
 	p.t.Helper()
 	self, err := os.Executable()
 	require.NoError(p.t, err)
+	if other := os.Getenv(binaryEnv + p.role); other != "" {
+		self = other
+	}
 	out, err := os.Create(p.log)
 	require.NoError(p.t, err)
 	defer func() { _ = out.Close() }()
