@@ -188,14 +188,14 @@ func mapEntries(t *testing.T, n *lab.Node) int {
 	t.Helper()
 	pins, err := filepath.Glob(filepath.Join(n.BPFFS(), "*", "*", "*"))
 	require.NoError(t, err)
-	count := 0
+	count, maps := 0, 0
 	for _, pin := range pins {
 		m, err := ebpf.LoadPinnedMap(pin, &ebpf.LoadPinOptions{ReadOnly: true})
 		if err != nil {
 			continue // the pinned link
 		}
 		if kind := m.Type(); kind == ebpf.Hash || kind == ebpf.LRUHash {
-			var key []byte
+			var key any
 			for {
 				next, err := m.NextKeyBytes(key)
 				require.NoError(t, err)
@@ -207,6 +207,8 @@ func mapEntries(t *testing.T, n *lab.Node) int {
 			}
 		}
 		_ = m.Close()
+		maps++
 	}
+	require.Greater(t, maps, 3, "the classifier's maps are pinned")
 	return count
 }

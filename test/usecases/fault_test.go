@@ -51,13 +51,13 @@ func TestRefreshLosesNoPacket(t *testing.T) {
 
 func TestConnectionsOutliveTheirSVIDs(t *testing.T) {
 	t.Parallel()
-	const ttl = 4 * time.Second
-	l := startLab(t, lab.Config{SVIDLifetime: ttl, MaxTokenLifetime: 5 * time.Second})
+	const ttl = 8 * time.Second
+	l := startLab(t, lab.Config{SVIDLifetime: ttl, MaxTokenLifetime: ttl})
 	k := link(t, l, vxlanCase)
 	wg := link(t, l, wgCase)
 	id := statusOf(t, l.Nodes[0]).Links[0].ID
 	// Every program gets several SVIDs meanwhile.
-	k.requireNoLossFor(t, 3*ttl)
+	k.requireNoLossFor(t, 2*ttl)
 	wg.requirePing(t)
 	links := statusOf(t, l.Nodes[0]).Links
 	require.Len(t, links, 2)
