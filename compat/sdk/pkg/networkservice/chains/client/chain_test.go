@@ -79,7 +79,8 @@ func (h *hop) start() {
 		endpoint.WithName(h.id.name),
 		endpoint.WithAuthorizeServer(authorize.NewServer()),
 		endpoint.WithAdditionalFunctionality(h.build(ctx)))
-	errCh := endpoint.Serve(ctx, h.url, ep, h.id.serve())
+	listenOn := *h.url // Serve writes to it, and clients read ours
+	errCh := endpoint.Serve(ctx, &listenOn, ep, h.id.serve())
 	h.stop = sync.OnceFunc(func() {
 		cancel()
 		for err := range errCh {
