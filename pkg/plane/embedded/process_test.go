@@ -25,6 +25,7 @@ type child struct {
 	Node, Pod string // paths of network namespaces
 	Index     int
 	Addrs     [2]netip.Addr
+	WireGuard bool   // instead of VXLAN
 	Profile   string // file for a CPU profile
 }
 
@@ -41,9 +42,11 @@ func TestChild(t *testing.T) {
 	}
 	n := startNode(t, openNamespace(t, c.Node), c.Addrs[c.Index], nil)
 	pod := openNamespace(t, c.Pod)
-	if _, err := n.Join(context.Background(), &plane.Connection{
-		ID: "c1", Payload: plane.Ethernet, Client: pod.port(t, "nsm-1"), Endpoint: tunnel(c.Index, 7, c.Addrs),
-	}); err != nil {
+	conn := &plane.Connection{ID: "c1", Payload: plane.Ethernet, Client: pod.port(t, "nsm-1"), Endpoint: tunnel(c.Index, 7, c.Addrs)}
+	if c.WireGuard {
+		conn.Payload, conn.Endpoint = plane.IP, guard(c.Index, c.Addrs, c.Index == 1)
+	}
+	if _, err := n.Join(context.Background(), conn); err != nil {
 		t.Fatal(err)
 	}
 	fmt.Println("ready")
@@ -87,10 +90,10 @@ type process struct {
 }
 
 // startProcess starts node i of the underlay in a process, with a pod.
-func (u *underlay) startProcess(t testing.TB, i int, addrs [2]netip.Addr) *process {
+func (u *underlay) startProcess(t testing.TB, i int, addrs [2]netip.Addr, wireguard bool) *process {
 	t.Helper()
 	p := &process{pod: newNamespace(t)}
-	spec, err := json.Marshal(child{Node: u.nodes[i].path, Pod: p.pod.path, Index: i, Addrs: addrs, Profile: profile(i)})
+	spec, err := json.Marshal(child{Node: u.nodes[i].path, Pod: p.pod.path, Index: i, Addrs: addrs, WireGuard: wireguard, Profile: profile(i)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -173,7 +173,7 @@ func startNode(t testing.TB, ns *namespace, addr netip.Addr, fail func(string) e
 	n := &node{uplink: up}
 	xsks := attachXDP(t, ns, up.Index())
 	ns.do(t, func() error {
-		s, err := xsk.Open(up.Index(), 0, xsk.Config{TxBudget: 256})
+		s, err := xsk.Open(up.Index(), 0, SocketConfig(up.MTU(), 1))
 		if err != nil {
 			return err
 		}
