@@ -73,7 +73,7 @@ func TestLocalConnectionSurvivesTheForwarder(t *testing.T) {
 	before := linkIn(t, k.nsc.Pod, "nsm-1")
 	lost := make(chan string, 1)
 	go func() {
-		out, err := lab.Run(t.Context(), k.nsc.Pod.Path, "ping", "-n", "-q", "-W", "2", "-i", "0.01", "-c", "300", endpointAddr.String())
+		out, err := lab.Run(t.Context(), k.nsc.Pod.Path, "ping", "-n", "-O", "-W", "2", "-i", "0.01", "-c", "300", endpointAddr.String())
 		if err != nil {
 			out = err.Error()
 		}
