@@ -4,6 +4,7 @@ package mechanisms
 
 import (
 	"context"
+	"errors"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -57,10 +58,14 @@ func (c *client) Request(ctx context.Context, request *networkservice.NetworkSer
 }
 
 // Close goes on with the rest of the chain even for a mechanism that is not
-// known, so that what there is can be cleaned up.
+// known, so that what there is can be cleaned up; then that is an error.
 func (c *client) Close(ctx context.Context, conn *networkservice.Connection, opts ...grpc.CallOption) (*emptypb.Empty, error) {
 	if element, ok := c.byType[conn.GetMechanism().GetType()]; ok {
 		return element.Close(ctx, conn, opts...)
 	}
-	return next.Client(ctx).Close(ctx, conn, opts...)
+	out, err := next.Client(ctx).Close(ctx, conn, opts...)
+	if conn.GetMechanism() != nil {
+		err = errors.Join(unsupported(conn.GetMechanism(), c.byType), err)
+	}
+	return out, err
 }

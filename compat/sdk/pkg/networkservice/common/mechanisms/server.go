@@ -4,6 +4,7 @@ package mechanisms
 
 import (
 	"context"
+	"errors"
 
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -58,10 +59,14 @@ func (s *server) Request(ctx context.Context, request *networkservice.NetworkSer
 }
 
 // Close goes on with the rest of the chain even for a mechanism that is not
-// known, so that what there is can be cleaned up.
+// known, so that what there is can be cleaned up; then that is an error.
 func (s *server) Close(ctx context.Context, conn *networkservice.Connection) (*emptypb.Empty, error) {
 	if element, ok := s.byType[conn.GetMechanism().GetType()]; ok {
 		return element.Close(ctx, conn)
 	}
-	return next.Server(ctx).Close(ctx, conn)
+	out, err := next.Server(ctx).Close(ctx, conn)
+	if conn.GetMechanism() != nil {
+		err = errors.Join(unsupported(conn.GetMechanism(), s.byType), err)
+	}
+	return out, err
 }

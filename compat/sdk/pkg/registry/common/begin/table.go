@@ -34,13 +34,17 @@ func newTable[T either.Resource[T]]() *table[T] {
 type entry[T either.Resource[T]] struct {
 	table *table[T]
 	users int // guarded by table.mu
+	// names under which the entry stands in the table: the one asked for and,
+	// if that is another, the registered one; guarded by table.mu.
+	names []string
 	// kept says that the resource is registered; guarded by table.mu, so that an
 	// entry is not dropped between two users.
 	kept bool
 	turn chan struct{}
 
 	registered bool
-	last       T // what was last registered
+	request    T // what was last registered
+	answer     T // what the registry made of it
 	next       calls[T]
 	// context makes the context of an event: the values and the time limit of
 	// the last Register.
@@ -53,35 +57,67 @@ func (t *table[T]) acquire(name string) *entry[T] {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := t.entries[name]
-	if e == nil || name == "" {
+	if e == nil {
 		e = &entry[T]{table: t, turn: make(chan struct{}, 1)}
 		e.turn <- struct{}{}
-		if name != "" {
-			t.entries[name] = e
-		}
+		t.enter(e, name)
 	}
 	e.users++
 	return e
 }
 
-// release drops the entry of name when nothing needs it any more. An entry that
-// is registered stands under the registered name.
-func (t *table[T]) release(e *entry[T], name string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	e.users--
-	if e.kept {
+// enter must be called with mu held.
+func (t *table[T]) enter(e *entry[T], name string) {
+	if name != "" && t.entries[name] != e {
 		t.entries[name] = e
-	} else if e.users == 0 && t.entries[name] == e {
-		delete(t.entries, name)
+		e.names = append(e.names, name)
 	}
 }
 
-func (e *entry[T]) setRegistered(registered bool) {
-	e.registered = registered
+// release drops the entry when nothing needs it any more.
+func (t *table[T]) release(e *entry[T]) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e.users--
+	t.drop(e)
+}
+
+// drop must be called with mu held.
+func (t *table[T]) drop(e *entry[T]) {
+	if e.users > 0 || e.kept {
+		return
+	}
+	for _, name := range e.names {
+		if t.entries[name] == e {
+			delete(t.entries, name)
+		}
+	}
+	e.names = nil
+}
+
+// keep notes that the resource is registered, under the name in answer.
+func (e *entry[T]) keep(request, answer T) {
+	e.registered, e.request, e.answer = true, request, answer
+	either.SetName(e.request, either.NameOf(request, answer))
 	e.table.mu.Lock()
 	defer e.table.mu.Unlock()
-	e.kept = registered
+	e.kept = true
+	e.table.enter(e, answer.GetName())
+}
+
+// forget notes that the resource is not registered, and returns what is to be
+// unregistered: what the registry knows, by the name and URL that elements of
+// this chain know it by.
+func (e *entry[T]) forget() T {
+	e.registered = false
+	e.table.mu.Lock()
+	e.kept = false
+	e.table.drop(e)
+	e.table.mu.Unlock()
+	known := e.answer.Clone()
+	either.SetName(known, e.request.GetName())
+	either.SetURL(known, either.URL(e.request))
+	return known
 }
 
 // wait takes the token. The caller puts it back with done.
@@ -98,9 +134,8 @@ func (e *entry[T]) done() { e.turn <- struct{}{} }
 
 func (t *table[T]) register(ctx context.Context, in T, next calls[T]) (T, error) {
 	var none T
-	name := in.GetName()
-	e := t.acquire(name)
-	defer func() { t.release(e, name) }()
+	e := t.acquire(in.GetName())
+	defer t.release(e)
 	if err := e.wait(ctx); err != nil {
 		return none, err
 	}
@@ -112,29 +147,24 @@ func (t *table[T]) register(ctx context.Context, in T, next calls[T]) (T, error)
 	if err != nil {
 		return out, err
 	}
-	name = out.GetName()
-	e.last = in.Clone()
-	either.SetName(e.last, name)
 	e.next, e.context = next, eventContext
-	e.setRegistered(true)
+	e.keep(in.Clone(), out.Clone())
 	return out, nil
 }
 
 // unregister passes on what is not known here: the registry may know it from
 // before this process was started again.
 func (t *table[T]) unregister(ctx context.Context, in T, next calls[T]) (*emptypb.Empty, error) {
-	name := in.GetName()
-	e := t.acquire(name)
-	defer t.release(e, name)
+	e := t.acquire(in.GetName())
+	defer t.release(e)
 	if err := e.wait(ctx); err != nil {
 		return nil, err
 	}
 	defer e.done()
 
 	if e.registered {
-		in = e.last
+		in = e.forget()
 	}
-	e.setRegistered(false)
 	ctx = context.WithValue(ctx, factoryKey{}, &factory[T]{e})
 	return next.unregister(ctx, in.Clone())
 }
@@ -143,22 +173,18 @@ type factory[T either.Resource[T]] struct{ entry *entry[T] }
 
 func (f *factory[T]) Register(opts ...Option) <-chan error {
 	return f.start(opts, func(ctx context.Context) error {
-		_, err := f.entry.next.register(ctx, f.entry.last.Clone())
+		e := f.entry
+		out, err := e.next.register(ctx, e.request.Clone())
+		if err == nil {
+			e.keep(e.request, out.Clone())
+		}
 		return err
 	})
 }
 
 func (f *factory[T]) Unregister(opts ...Option) <-chan error {
 	return f.start(opts, func(ctx context.Context) error {
-		e := f.entry
-		e.setRegistered(false)
-		_, err := e.next.unregister(ctx, e.last.Clone())
-		name := e.last.GetName()
-		e.table.mu.Lock()
-		defer e.table.mu.Unlock()
-		if e.users == 0 && e.table.entries[name] == e {
-			delete(e.table.entries, name)
-		}
+		_, err := f.entry.next.unregister(ctx, f.entry.forget())
 		return err
 	})
 }

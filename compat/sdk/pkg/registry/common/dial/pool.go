@@ -18,6 +18,9 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/tools/grpcutils"
 )
 
+// linger is how long a connection that nobody uses is kept for the next call.
+const linger = 5 * time.Second
+
 // pool holds one connection to each URL, shared by all calls. A connection
 // that broke is not handed out again, so that the next call dials at once
 // and never waits for gRPC's own back-off; it is closed when the last call that
@@ -36,6 +39,7 @@ type shared struct {
 	url   string
 	users int
 	stale bool
+	idle  *time.Timer // runs while there are no users
 }
 
 // get returns a connection to u, waiting up to the timeout for it.
@@ -94,6 +98,9 @@ func (p *pool) take(u *url.URL) (*shared, error) {
 		conn = &shared{cc: cc, url: u.String()}
 		p.byURL[conn.url] = conn
 	}
+	if conn.idle != nil {
+		conn.idle.Stop()
+	}
 	conn.users++
 	return conn, nil
 }
@@ -103,10 +110,22 @@ func (p *pool) put(conn *shared, broken bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	conn.users--
-	if broken {
+	switch {
+	case broken:
 		p.retire(conn)
-	} else if conn.stale && conn.users == 0 {
+	case conn.users > 0:
+	case conn.stale:
 		_ = conn.cc.Close()
+	case !p.closed:
+		conn.idle = time.AfterFunc(linger, func() { p.expire(conn) })
+	}
+}
+
+func (p *pool) expire(conn *shared) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if conn.users == 0 {
+		p.retire(conn)
 	}
 }
 
@@ -126,6 +145,9 @@ func (p *pool) close() {
 	defer p.mu.Unlock()
 	p.closed = true
 	for _, conn := range p.byURL {
+		if conn.idle != nil {
+			conn.idle.Stop()
+		}
 		_ = conn.cc.Close()
 	}
 	p.byURL = nil

@@ -17,6 +17,7 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/registry/common/updatepath"
 	"github.com/networkservicemesh/sdk/pkg/registry/core/next"
 	"github.com/networkservicemesh/sdk/pkg/registry/internal/either"
+	"github.com/networkservicemesh/sdk/pkg/tools/clock"
 	"github.com/networkservicemesh/sdk/pkg/tools/log"
 	"github.com/networkservicemesh/sdk/pkg/tools/token"
 )
@@ -67,7 +68,7 @@ func (s *server) Register(ctx context.Context, nse *registry.NetworkServiceEndpo
 		return nil, err
 	}
 	if registered.GetExpirationTime() != nil {
-		s.arm(ctx, factory, registered)
+		s.arm(ctx, factory, either.NameOf(nse, registered), registered.GetExpirationTime().AsTime())
 	}
 	return registered, nil
 }
@@ -91,19 +92,19 @@ func (s *server) limit(ctx context.Context) *time.Time {
 		log.FromContext(ctx).Warnf("expire: the caller's token: %v", err)
 	}
 	if s.defaultExpiration != 0 {
-		earliest(time.Now().Add(s.defaultExpiration))
+		earliest(clock.FromContext(ctx).Now().Add(s.defaultExpiration))
 	}
 	return limit
 }
 
 // arm replaces the endpoint's timer.
-func (s *server) arm(ctx context.Context, factory begin.EventFactory, nse *registry.NetworkServiceEndpoint) {
-	name, expires := nse.GetName(), nse.GetExpirationTime().AsTime()
+func (s *server) arm(ctx context.Context, factory begin.EventFactory, name string, expires time.Time) {
+	c := clock.FromContext(ctx)
 	expiryCtx, cancel := context.WithCancel(s.ctx)
 	s.swap(name, cancel)
 	logger := log.FromContext(ctx)
 
-	timer := time.AfterFunc(time.Until(expires), func() {
+	timer := c.AfterFunc(c.Until(expires), func() {
 		if expiryCtx.Err() != nil {
 			return
 		}

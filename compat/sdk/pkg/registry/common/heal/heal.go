@@ -66,7 +66,7 @@ func (c *client[T, Q, R, F]) Register(ctx context.Context, in T, opts ...grpc.Ca
 	if err != nil {
 		return registered, err
 	}
-	name := registered.GetName()
+	name := either.NameOf(in, registered)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()

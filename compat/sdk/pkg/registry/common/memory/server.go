@@ -46,6 +46,9 @@ func (s *server[T, Q, R, S]) Find(query Q, stream S) error {
 		for _, c := range w.take() {
 			if s.match(query, c.resource) {
 				if err := stream.Send(s.response(c.resource.Clone(), c.deleted)); err != nil {
+					if ctx.Err() != nil {
+						return nil //nolint:nilerr // the watcher is gone
+					}
 					return err
 				}
 			}

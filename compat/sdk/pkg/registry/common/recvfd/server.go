@@ -77,7 +77,7 @@ func (s *server) Register(ctx context.Context, nse *registry.NetworkServiceEndpo
 		return nil, err
 	}
 	files.KeepOnly(inodeURL)
-	s.sockets.Rename(name, registered.GetName())
+	s.sockets.Rename(name, either.NameOf(nse, registered))
 	if registered.GetUrl() == local.GetUrl() {
 		registered = registered.Clone()
 		registered.Url = inodeURL

@@ -16,6 +16,7 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/registry/common/begin"
 	"github.com/networkservicemesh/sdk/pkg/registry/core/next"
 	"github.com/networkservicemesh/sdk/pkg/registry/internal/either"
+	"github.com/networkservicemesh/sdk/pkg/tools/clock"
 	"github.com/networkservicemesh/sdk/pkg/tools/log"
 )
 
@@ -41,12 +42,13 @@ func (c *client) Register(ctx context.Context, nse *registry.NetworkServiceEndpo
 	if err != nil {
 		return nil, err
 	}
-	name := registered.GetName()
+	name := either.NameOf(nse, registered)
 	c.stop(name)
 	if expires := registered.GetExpirationTime(); expires != nil {
 		loopCtx, cancel := context.WithCancel(c.ctx)
 		c.loops.Store(name, cancel)
-		go loop(loopCtx, factory, name, 2*time.Until(expires.AsTime())/3)
+		c := clock.FromContext(ctx)
+		go loop(loopCtx, c, factory, name, 2*c.Until(expires.AsTime())/3)
 	}
 	return registered, nil
 }
@@ -63,12 +65,14 @@ func (c *client) stop(name string) {
 }
 
 // loop ends when a refresh succeeds, for that cancels ctx and starts another.
-func loop(ctx context.Context, factory begin.EventFactory, name string, pause time.Duration) {
+func loop(ctx context.Context, c clock.Clock, factory begin.EventFactory, name string, pause time.Duration) {
 	for {
+		timer := c.Timer(pause)
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
-		case <-time.After(pause):
+		case <-timer.C():
 		}
 		pause = retryInterval
 		for err := range factory.Register(begin.CancelContext(ctx)) {

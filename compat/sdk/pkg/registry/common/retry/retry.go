@@ -14,6 +14,7 @@ import (
 	"github.com/networkservicemesh/api/pkg/api/registry"
 
 	"github.com/networkservicemesh/sdk/pkg/registry/internal/either"
+	"github.com/networkservicemesh/sdk/pkg/tools/clock"
 	"github.com/networkservicemesh/sdk/pkg/tools/log"
 )
 
@@ -63,7 +64,7 @@ type client[T either.Resource[T], Q, F any] struct {
 
 func (c *client[T, Q, F]) Register(ctx context.Context, in T, opts ...grpc.CallOption) (T, error) {
 	return repeat(ctx, c.ctx, c.interval, "register", func() (T, error) {
-		tryCtx, cancel := context.WithTimeout(ctx, c.tryTimeout)
+		tryCtx, cancel := clock.FromContext(c.ctx).WithTimeout(ctx, c.tryTimeout)
 		defer cancel()
 		return either.NextClient[T, Q, F](ctx).Register(tryCtx, in.Clone(), opts...)
 	})
@@ -79,26 +80,31 @@ func (c *client[T, Q, F]) Find(ctx context.Context, in Q, opts ...grpc.CallOptio
 
 func (c *client[T, Q, F]) Unregister(ctx context.Context, in T, opts ...grpc.CallOption) (*emptypb.Empty, error) {
 	return repeat(ctx, c.ctx, c.interval, "unregister", func() (*emptypb.Empty, error) {
-		tryCtx, cancel := context.WithTimeout(ctx, c.tryTimeout)
+		tryCtx, cancel := clock.FromContext(c.ctx).WithTimeout(ctx, c.tryTimeout)
 		defer cancel()
 		return either.NextClient[T, Q, F](ctx).Unregister(tryCtx, in.Clone(), opts...)
 	})
 }
 
 func repeat[R any](ctx, chainCtx context.Context, interval time.Duration, what string, try func() (R, error)) (R, error) {
+	var reason error
 	for {
 		out, err := try()
 		if err == nil {
 			return out, nil
 		}
+		// A try that the end of the call cut short does not know why.
+		if reason == nil || ctx.Err() == nil {
+			reason = err
+		}
 		log.FromContext(ctx).Debugf("%s: %v; next try in %v", what, err, interval)
 		select {
-		case <-time.After(interval):
+		case <-clock.FromContext(chainCtx).After(interval):
 			continue
 		case <-ctx.Done():
-			return out, fmt.Errorf("%s: %w; the last try: %w", what, ctx.Err(), err)
+			return out, fmt.Errorf("%s: %w; the last try: %w", what, ctx.Err(), reason)
 		case <-chainCtx.Done():
-			return out, fmt.Errorf("%s: %w; the last try: %w", what, chainCtx.Err(), err)
+			return out, fmt.Errorf("%s: %w; the last try: %w", what, chainCtx.Err(), reason)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/registry/core/next"
 	"github.com/networkservicemesh/sdk/pkg/registry/internal/either"
 	"github.com/networkservicemesh/sdk/pkg/registry/utils/metadata"
+	"github.com/networkservicemesh/sdk/pkg/tools/clock"
 )
 
 type server struct{ either.PassNSEServer }
@@ -26,7 +27,7 @@ func NewNetworkServiceEndpointRegistryServer() registry.NetworkServiceEndpointRe
 }
 
 func (s *server) Register(ctx context.Context, nse *registry.NetworkServiceEndpoint) (*registry.NetworkServiceEndpoint, error) {
-	first, _ := metadata.Map(ctx, false).LoadOrStore(timeKey{}, timestamppb.Now())
+	first, _ := metadata.Map(ctx, false).LoadOrStore(timeKey{}, timestamppb.New(clock.FromContext(ctx).Now()))
 	nse = nse.Clone()
 	nse.InitialRegistrationTime, _ = first.(*timestamppb.Timestamp)
 	return next.NetworkServiceEndpointRegistryServer(ctx).Register(ctx, nse)

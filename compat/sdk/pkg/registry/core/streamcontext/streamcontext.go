@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package streamcontext gives the stream of a Find another context.
+// Package streamcontext gives the stream of a Find another context. A nil stream
+// becomes one that has a context only.
 package streamcontext
 
 import (
@@ -16,9 +17,6 @@ func (w with) Context() context.Context { return w.ctx }
 
 // NetworkServiceRegistryFindClient returns client with ctx as its context.
 func NetworkServiceRegistryFindClient(ctx context.Context, client registry.NetworkServiceRegistry_FindClient) registry.NetworkServiceRegistry_FindClient {
-	if client == nil {
-		return nil
-	}
 	type stream struct {
 		registry.NetworkServiceRegistry_FindClient
 	}
@@ -30,9 +28,6 @@ func NetworkServiceRegistryFindClient(ctx context.Context, client registry.Netwo
 
 // NetworkServiceRegistryFindServer returns server with ctx as its context.
 func NetworkServiceRegistryFindServer(ctx context.Context, server registry.NetworkServiceRegistry_FindServer) registry.NetworkServiceRegistry_FindServer {
-	if server == nil {
-		return nil
-	}
 	type stream struct {
 		registry.NetworkServiceRegistry_FindServer
 	}
@@ -44,9 +39,6 @@ func NetworkServiceRegistryFindServer(ctx context.Context, server registry.Netwo
 
 // NetworkServiceEndpointRegistryFindClient returns client with ctx as its context.
 func NetworkServiceEndpointRegistryFindClient(ctx context.Context, client registry.NetworkServiceEndpointRegistry_FindClient) registry.NetworkServiceEndpointRegistry_FindClient {
-	if client == nil {
-		return nil
-	}
 	type stream struct {
 		registry.NetworkServiceEndpointRegistry_FindClient
 	}
@@ -58,9 +50,6 @@ func NetworkServiceEndpointRegistryFindClient(ctx context.Context, client regist
 
 // NetworkServiceEndpointRegistryFindServer returns server with ctx as its context.
 func NetworkServiceEndpointRegistryFindServer(ctx context.Context, server registry.NetworkServiceEndpointRegistry_FindServer) registry.NetworkServiceEndpointRegistry_FindServer {
-	if server == nil {
-		return nil
-	}
 	type stream struct {
 		registry.NetworkServiceEndpointRegistry_FindServer
 	}

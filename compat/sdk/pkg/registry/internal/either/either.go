@@ -77,6 +77,17 @@ func SetPathIDs[T any](in T, ids []string) {
 	}
 }
 
+// NameOf returns the name by which the elements of a chain know a resource from
+// its registration to its Unregister: the one asked for, or if there was none,
+// the one that the registry gave. Registries may answer with another name, that
+// of another domain without the domain.
+func NameOf[T Resource[T]](asked, answer T) string {
+	if name := asked.GetName(); name != "" {
+		return name
+	}
+	return answer.GetName()
+}
+
 // SetName sets the name of in.
 func SetName[T any](in T, name string) {
 	switch resource := any(in).(type) {
@@ -84,6 +95,21 @@ func SetName[T any](in T, name string) {
 		resource.Name = name
 	case *registry.NetworkServiceEndpoint:
 		resource.Name = name
+	}
+}
+
+// URL returns the URL of an endpoint; a network service has none.
+func URL[T any](in T) string {
+	if nse, ok := any(in).(*registry.NetworkServiceEndpoint); ok {
+		return nse.GetUrl()
+	}
+	return ""
+}
+
+// SetURL sets the URL of an endpoint.
+func SetURL[T any](in T, url string) {
+	if nse, ok := any(in).(*registry.NetworkServiceEndpoint); ok {
+		nse.Url = url
 	}
 }
 

@@ -103,8 +103,7 @@ func (s *server[T, Q, F]) Unregister(ctx context.Context, in T) (*emptypb.Empty,
 	return either.NextServer[T, Q, F](ctx).Unregister(ctx, in)
 }
 
-// register calls next with the store of in, and keeps it if that succeeds,
-// under the name that the registry gave.
+// register calls next with the store of in, and keeps it if that succeeds.
 func register[T either.Resource[T]](stores *stores, in T, next func(*sync.Map) (T, error)) (T, error) {
 	store, known := stores.Load(in.GetName())
 	if !known {
@@ -112,7 +111,7 @@ func register[T either.Resource[T]](stores *stores, in T, next func(*sync.Map) (
 	}
 	out, err := next(store)
 	if err == nil {
-		stores.Store(out.GetName(), store)
+		stores.Store(either.NameOf(in, out), store)
 	}
 	return out, err
 }
