@@ -14,7 +14,7 @@ MODULES := .,compat/api,compat/genericsync,compat/grpcfd,compat/sdk
 DEBS := iproute2 iputils-ping tcpdump iperf3 ethtool wireguard-tools wireguard-go \
 	dpdk librte-net-af-xdp23 librte-net-memif23
 # What regenerating committed code needs.
-GENERATE_DEBS := clang llvm libbpf-dev linux-libc-dev libc6-dev protobuf-compiler
+GENERATE_DEBS := clang llvm libbpf-dev linux-libc-dev libc6-dev protobuf-compiler libprotobuf-dev
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .DEFAULT_GOAL := help
