@@ -153,9 +153,12 @@ func (p *pool) close() {
 	p.byURL = nil
 }
 
-// broke says whether a call over the connection failed because of it.
+// broke says whether a call over the connection failed because of it. A call
+// may be denied because the certificates of the handshake have been rotated
+// since; on a connection of today it would not be.
 func (s *shared) broke(err error) bool {
-	return err != nil && s.cc.GetState() != connectivity.Ready
+	return err != nil &&
+		(s.cc.GetState() != connectivity.Ready || grpcutils.UnwrapCode(err) == codes.PermissionDenied)
 }
 
 // failure says why there is no connection. gRPC tells that only to a call; this
