@@ -18,6 +18,7 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/next"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/utils/metadata"
 	"github.com/networkservicemesh/sdk/pkg/tools/clienturlctx"
+	"github.com/networkservicemesh/sdk/pkg/tools/clock"
 	"github.com/networkservicemesh/sdk/pkg/tools/grpcutils"
 	"github.com/networkservicemesh/sdk/pkg/tools/log"
 	"github.com/networkservicemesh/sdk/pkg/tools/postpone"
@@ -44,6 +45,10 @@ func WithDialOptions(dialOptions ...grpc.DialOption) Option {
 func WithDialTimeout(dialTimeout time.Duration) Option {
 	return func(o *option) { o.timeout = dialTimeout }
 }
+
+// abandonTimeouts is how many dial timeouts the hop along an old way has to
+// close the connection: the new way must not wait for a peer that is gone.
+const abandonTimeouts = 4
 
 type dialClient struct{ pool *pool }
 
@@ -138,6 +143,10 @@ func (d *dialClient) abandon(postponed func() (context.Context, context.CancelFu
 	defer old.release()
 	ctx, cancel := postponed()
 	defer cancel()
+	if timeout := d.pool.option.timeout; timeout > 0 {
+		ctx, cancel = clock.FromContext(ctx).WithTimeout(ctx, abandonTimeouts*timeout)
+		defer cancel()
+	}
 	if _, err := next.Client(ctx).Close(ctx, conn.Clone(), opts...); err != nil {
 		log.FromContext(ctx).Warnf("dial: close connection %s along its old way %s: %v", conn.GetId(), old.u.String(), err)
 	}

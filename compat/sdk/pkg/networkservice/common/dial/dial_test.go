@@ -164,3 +164,16 @@ func TestConnectionsOverTCPAreShared(t *testing.T) {
 	}, patience, 5*time.Millisecond)
 	require.NotEmpty(t, server.Closes())
 }
+
+func TestAnOldWayThatHangsDoesNotHoldUpTheNewOne(t *testing.T) {
+	f := newFixture(t, 500*time.Millisecond)
+	oldServer, oldPeer := endpoint(t)
+	server, newPeer := endpoint(t)
+	require.NoError(t, f.request(t, "a", oldPeer.URL))
+	oldServer.OnClose = func(ctx context.Context, _ *networkservice.Connection) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	require.NoError(t, f.request(t, "a", newPeer.URL)) // its context has no deadline
+	require.Len(t, server.Requests(), 1)
+}

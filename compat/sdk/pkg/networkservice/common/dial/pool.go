@@ -129,14 +129,14 @@ func (p *pool) acquire(u *url.URL) (*link, error) {
 		}
 		return l, nil
 	}
-	target := grpcutils.URLToTarget(u)
+	target, opts := grpcutils.URLToTarget(u), []grpc.DialOption{grpc.WithConnectParams(reconnect)}
 	if u.Scheme == "tcp" {
 		// Without this gRPC would look the name up once and keep to that for
 		// half a minute; dialling looks it up each time.
 		target = "passthrough:///" + target
+		opts = append(opts, grpc.WithContextDialer(dialTCP))
 	}
-	opts := append([]grpc.DialOption{grpc.WithConnectParams(reconnect)}, p.option.dialOptions...)
-	cc, err := grpc.NewClient(target, opts...)
+	cc, err := grpc.NewClient(target, append(opts, p.option.dialOptions...)...)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", u, err)
 	}
