@@ -157,6 +157,7 @@ func (w *worker) reclaim() {
 	for _, d := range o.ready {
 		w.give(d.Addr)
 	}
-	o.free, o.ready, o.shut, o.wanted, o.lent = o.free[:0], o.ready[:0], true, false, 0
+	o.lent -= len(o.free) + len(o.ready) // the rest comes home by post
+	o.free, o.ready, o.shut, o.wanted = o.free[:0], o.ready[:0], true, false
 	o.freed.Broadcast()
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/nsm-afxdp/forwarder/pkg/packet"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
 	"github.com/nsm-afxdp/forwarder/pkg/uplink"
 	"github.com/nsm-afxdp/forwarder/pkg/xsk"
@@ -137,6 +138,20 @@ func (p *Plane) Links() []plane.Link {
 	}
 	sort.Slice(status, func(i, j int) bool { return status[i].ID < status[j].ID })
 	return status
+}
+
+// Drops are received packets that belonged to no connection, and packets that
+// the uplink did not take, by reason. All reasons are in it.
+func (p *Plane) Drops() map[string]uint64 {
+	drops := make(map[string]uint64, dropReasons)
+	for r := packet.OK + 1; r < dropReasons; r++ {
+		var n uint64
+		for _, w := range p.workers {
+			n += w.drops[r].Load()
+		}
+		drops[dropName(r)] = n
+	}
+	return drops
 }
 
 // Close leaves all connections and stops the workers.

@@ -85,8 +85,19 @@ func openNamespace(t testing.TB, path string) *namespace {
 
 // process is a node in a process of its own.
 type process struct {
-	cmd *exec.Cmd
-	pod *namespace
+	cmd    *exec.Cmd
+	pod    *namespace
+	killed bool
+}
+
+// kill ends the process by SIGKILL.
+func (p *process) kill(t testing.TB) {
+	t.Helper()
+	p.killed = true
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.cmd.Wait() // says that it was killed
 }
 
 // startProcess starts node i of the underlay in a process, with a pod.
@@ -120,7 +131,7 @@ func (u *underlay) startProcess(t testing.TB, i int, addrs [2]netip.Addr, wiregu
 		for lines.Scan() {
 			t.Log(lines.Text())
 		}
-		if err := p.cmd.Wait(); err != nil {
+		if err := p.cmd.Wait(); err != nil && !p.killed {
 			t.Errorf("node %d: %v", i, err)
 		}
 	})

@@ -33,6 +33,20 @@ const (
 	dropReasons
 )
 
+func dropName(r packet.Reason) string {
+	switch r {
+	case dropUnknown:
+		return "unknown_tunnel"
+	case dropStranger:
+		return "stranger"
+	case dropSplit:
+		return "too_long"
+	case dropUplink:
+		return "uplink_busy"
+	}
+	return r.String()
+}
+
 // rxState is the burst that a worker is at.
 type rxState struct {
 	descs   [burstSize]xsk.Desc

@@ -126,12 +126,19 @@ var (
 	addrs6 = [2]netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")}
 )
 
-func newUnderlay(t testing.TB, mtu int) *underlay {
+func newUnderlay(t testing.TB, mtu int) *underlay { return newUnderlayOf(t, mtu, 1) }
+
+// newUnderlayOf makes devices with several queues.
+func newUnderlayOf(t testing.TB, mtu, queues int) *underlay {
 	t.Helper()
 	u := &underlay{nodes: [2]*namespace{newNamespace(t), newNamespace(t)}}
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU = "uplink", mtu
-	dev := &netlink.Veth{LinkAttrs: attrs, PeerName: "uplink", PeerMTU: uint32(mtu)}
+	attrs.NumTxQueues, attrs.NumRxQueues = queues, queues
+	dev := &netlink.Veth{
+		LinkAttrs: attrs, PeerName: "uplink", PeerMTU: uint32(mtu),
+		PeerNumTxQueues: uint32(queues), PeerNumRxQueues: uint32(queues),
+	}
 	var peer *os.File
 	u.nodes[1].do(t, func() (err error) {
 		peer, err = os.Open("/proc/thread-self/ns/net")
@@ -173,12 +180,17 @@ func startNode(t testing.TB, ns *namespace, addr netip.Addr, fail func(string) e
 	n := &node{uplink: up}
 	xsks := attachXDP(t, ns, up.Index())
 	ns.do(t, func() error {
-		s, err := xsk.Open(up.Index(), 0, SocketConfig(up.MTU(), 1))
-		if err != nil {
-			return err
+		for queue := range up.Queues() {
+			s, err := xsk.Open(up.Index(), queue, SocketConfig(up.MTU(), up.Queues()))
+			if err != nil {
+				return err
+			}
+			n.socks = append(n.socks, s)
+			if err := xsks.Update(uint32(queue), uint32(s.FD()), ebpf.UpdateAny); err != nil {
+				return err
+			}
 		}
-		n.socks = append(n.socks, s)
-		return xsks.Update(uint32(0), uint32(s.FD()), ebpf.UpdateAny)
+		return nil
 	})
 	p, err := New(Config{Uplink: up, Sockets: n.socks, fail: fail})
 	if err != nil {

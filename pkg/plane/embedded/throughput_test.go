@@ -39,7 +39,11 @@ func iperf(t testing.TB, from, to *namespace, addr string, seconds int, args ...
 			}
 		}
 	}()
-	report, err := from.command("iperf3", append([]string{"-c", addr, "-t", strconv.Itoa(seconds), "-J"}, args...)...).Output()
+	client := from.command("iperf3", append([]string{"-c", addr, "-t", strconv.Itoa(seconds), "-J"}, args...)...)
+	// A client that has lost its server waits for ever.
+	hung := time.AfterFunc(time.Duration(seconds+10)*time.Second, func() { _ = client.Process.Kill() })
+	defer hung.Stop()
+	report, err := client.Output()
 	if err != nil {
 		_ = server.Process.Kill()
 		t.Fatalf("iperf3: %v: %s", err, report)
