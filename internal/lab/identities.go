@@ -40,3 +40,7 @@ func (i *identities) add(dir, name string) (string, error) {
 }
 
 func (i *identities) close() { i.authority.Close() }
+
+// Identity offers an SVID for a program that the lab does not start, and
+// returns the URL of its Workload API.
+func (n *Node) Identity(name string) (string, error) { return n.lab.identities.add(n.Dir, name) }

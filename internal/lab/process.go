@@ -205,3 +205,6 @@ func (t *Tool) Kill() {
 	_ = t.cmd.Process.Kill()
 	_ = t.cmd.Wait()
 }
+
+// PID of the command.
+func (t *Tool) PID() int { return t.cmd.Process.Pid }

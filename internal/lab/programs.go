@@ -60,7 +60,7 @@ func (l *Lab) registryURL() string {
 func (n *Node) StartNSMgr(ctx context.Context) error {
 	p, err := n.process(n.Namespace, "nsmgr", map[string]string{
 		"NSM_NAME":         fmt.Sprintf("nsmgr-%d", n.Index+1),
-		"NSM_LISTEN_ON":    n.nsmgrURL() + ",tcp://" + net.JoinHostPort(n.Addr.String(), fmt.Sprint(nsmgrPort)),
+		"NSM_LISTEN_ON":    n.NSMgrURL() + ",tcp://" + net.JoinHostPort(n.Addr.String(), fmt.Sprint(nsmgrPort)),
 		"NSM_REGISTRY_URL": n.lab.registryURL(),
 	})
 	if err != nil {
@@ -70,7 +70,8 @@ func (n *Node) StartNSMgr(ctx context.Context) error {
 	return n.startListening(ctx, p, nsmgrPort)
 }
 
-func (n *Node) nsmgrURL() string { return "unix://" + filepath.Join(n.Dir, "nsm.io.sock") }
+// NSMgrURL is where clients on the node ask for connections.
+func (n *Node) NSMgrURL() string { return "unix://" + filepath.Join(n.Dir, "nsm.io.sock") }
 
 // StartForwarder runs the node's forwarder; env is added to its environment.
 func (n *Node) StartForwarder(ctx context.Context, env map[string]string) error {
@@ -84,7 +85,7 @@ func (n *Node) StartForwarder(ctx context.Context, env map[string]string) error 
 func (n *Node) PrepareForwarder(env map[string]string) error {
 	all := map[string]string{
 		"NSM_NAME":          fmt.Sprintf("forwarder-%d", n.Index+1),
-		"NSM_CONNECT_TO":    n.nsmgrURL(),
+		"NSM_CONNECT_TO":    n.NSMgrURL(),
 		"NSM_LISTEN_ON":     "unix://" + filepath.Join(n.Dir, "forwarder.sock"),
 		"NSM_TUNNEL_IP":     n.Addr.String(),
 		"NSM_BPF_FS":        n.BPFFS(),
@@ -156,7 +157,7 @@ func (n *Node) StartEndpoint(ctx context.Context, name string, s Service, env ma
 	}
 	all := map[string]string{
 		"NSM_NAME":             name,
-		"NSM_CONNECT_TO":       n.nsmgrURL(),
+		"NSM_CONNECT_TO":       n.NSMgrURL(),
 		"NSM_SERVICE_NAMES":    s.Name,
 		"NSM_PAYLOAD":          s.Payload,
 		"NSM_CIDR_PREFIX":      s.CIDR,
@@ -186,7 +187,7 @@ func (n *Node) StartClient(name, request string, env map[string]string) (*Client
 	}
 	all := map[string]string{
 		"NSM_NAME":                     name,
-		"NSM_CONNECT_TO":               n.nsmgrURL(),
+		"NSM_CONNECT_TO":               n.NSMgrURL(),
 		"NSM_NETWORK_SERVICES":         request,
 		"NSM_LOCAL_DNS_SERVER_ENABLED": "false",
 		"NSM_REQUEST_TIMEOUT":          min(15*time.Second, n.lab.MaxTokenLifetime/5).String(),
