@@ -13,6 +13,9 @@ import (
 	"github.com/nsm-afxdp/forwarder/pkg/packet"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
 	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/podif"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/tally"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/tun"
+	"github.com/nsm-afxdp/forwarder/pkg/wireguard"
 )
 
 // spillSize is room for what a large packet has beyond one UMEM frame.
@@ -30,29 +33,29 @@ type kernelPort struct {
 	slot   int     // of the worker
 	peer   sink    // what the pod sends goes there; set while connected
 
-	counters []counters // by worker
+	counters []tally.Counters // by worker
 }
 
 func newKernel(p *Plane, c *plane.Connection, port plane.Kernel) (end, error) {
 	if err := podif.Check(port); err != nil {
 		return nil, err
 	}
-	k := &kernelPort{plane: p, port: port, link: packet.Ethernet, counters: make([]counters, len(p.workers))}
+	k := &kernelPort{plane: p, port: port, link: packet.Ethernet, counters: make([]tally.Counters, len(p.workers))}
 	if c.Payload == plane.IP {
 		k.link = packet.IP
 	}
-	d := device{
-		netns: port.NetNS,
-		name:  port.Name,
-		alias: port.Alias,
-		link:  k.link,
-		mtu:   c.MTU,
+	d := tun.Device{
+		NetNS: port.NetNS,
+		Name:  port.Name,
+		Alias: port.Alias,
+		Link:  k.link,
+		MTU:   c.MTU,
 	}
 	if k.link == packet.Ethernet {
-		d.mac = podif.MAC(c.ID, port)
+		d.MAC = podif.MAC(c.ID, port)
 	}
 	var err error
-	if k.fd, err = d.open(p.fault); err != nil {
+	if k.fd, err = d.Open(p.fault); err != nil {
 		return nil, fmt.Errorf("%s: %w", port, err)
 	}
 	return k, nil
@@ -103,7 +106,19 @@ func (k *kernelPort) keep(c *plane.Connection) error {
 	return podif.Configure(h, k.port.Name, podif.Settings{MTU: c.MTU})
 }
 
-func (k *kernelPort) count() plane.Counters { return sum(k.counters) }
+func (k *kernelPort) count() plane.Counters { return tally.Sum(k.counters) }
+
+var _ insider = (*kernelPort)(nil)
+
+// inside hands the device to a tunnel. A kernelPort is connected to one port at
+// a time, so nobody else reads it.
+func (k *kernelPort) inside(limit int) (wireguard.Inside, error) {
+	i, err := tun.NewInside(k.fd, k.port.Name, limit, &k.counters[0])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", k.port, err)
+	}
+	return i, nil
+}
 
 // receive reads a burst that the pod has sent and gives it to the peer. It runs
 // on the goroutine of the port's worker.
@@ -122,7 +137,7 @@ func (k *kernelPort) receive(w *worker, events uint32) {
 		if !more {
 			// Rather lose packets than turn in circles.
 			if read(k.fd, w.spill[:]) {
-				c.dropped(1)
+				c.Dropped(1)
 			}
 			break
 		}
@@ -140,7 +155,7 @@ func (k *kernelPort) receive(w *worker, events uint32) {
 	}
 	k.pass(w, n)
 	if packets > 0 {
-		c.received(packets, bytes)
+		c.Received(packets, bytes)
 	}
 }
 
@@ -205,8 +220,8 @@ func (k *kernelPort) send(w *worker, burst []frame) {
 		bytes += p.Len
 	}
 	n := &k.counters[w.id]
-	n.sent(packets, bytes)
-	n.dropped(drops)
+	n.Sent(packets, bytes)
+	n.Dropped(drops)
 }
 
 // gather writes a packet of several segments, of which first is the beginning.

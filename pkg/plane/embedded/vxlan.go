@@ -10,6 +10,8 @@ import (
 
 	"github.com/nsm-afxdp/forwarder/pkg/packet"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/tally"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/tun"
 	"github.com/nsm-afxdp/forwarder/pkg/uplink"
 )
 
@@ -32,8 +34,8 @@ type vxlanPort struct {
 	mtu  int
 	peer sink // what comes out of the tunnel goes there; set while connected
 
-	counters []counters   // by worker
-	caches   []vxlanCache // by worker
+	counters []tally.Counters // by worker
+	caches   []vxlanCache     // by worker
 }
 
 // vxlanCache is a worker's copy of the headers, made from hop.
@@ -41,7 +43,7 @@ type vxlanCache struct {
 	hop     *uplink.Hop
 	outer   packet.Outer
 	limit   int // of a packet inside, in bytes from its Ethernet header on
-	answers answers
+	answers tun.Answers
 	_       [64]byte
 }
 
@@ -62,7 +64,7 @@ func newVXLAN(p *Plane, c *plane.Connection, port plane.VXLAN) (end, error) {
 			vni:    port.VNI,
 			port:   port.LocalPort,
 		},
-		counters: make([]counters, len(p.workers)),
+		counters: make([]tally.Counters, len(p.workers)),
 		caches:   make([]vxlanCache, len(p.workers)),
 	}
 	if err := p.fault("next hop"); err != nil {
@@ -134,7 +136,7 @@ func (v *vxlanPort) close() error {
 	return nil
 }
 
-func (v *vxlanPort) count() plane.Counters { return sum(v.counters) }
+func (v *vxlanPort) count() plane.Counters { return tally.Sum(v.counters) }
 
 // received passes a burst that came out of the tunnel on. mac is where its first
 // packet came from.
@@ -146,7 +148,7 @@ func (v *vxlanPort) received(w *worker, burst []frame, mac [6]byte) {
 	for i := range burst {
 		bytes += burst[i].len()
 	}
-	v.counters[w.id].received(len(burst), bytes)
+	v.counters[w.id].Received(len(burst), bytes)
 	v.peer.send(w, burst)
 }
 
@@ -158,7 +160,7 @@ func (v *vxlanPort) send(w *worker, burst []frame) {
 		v.prepare(c, hop)
 	}
 	if !hop.Valid {
-		v.counters[w.id].dropped(len(burst))
+		v.counters[w.id].Dropped(len(burst))
 		return
 	}
 	var packets, bytes, drops int
@@ -187,8 +189,8 @@ func (v *vxlanPort) send(w *worker, burst []frame) {
 		packets++
 		bytes += length
 	}
-	v.counters[w.id].sent(packets, bytes)
-	v.counters[w.id].dropped(drops)
+	v.counters[w.id].Sent(packets, bytes)
+	v.counters[w.id].Dropped(drops)
 }
 
 // prepare makes the headers for a next hop.

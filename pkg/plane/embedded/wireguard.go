@@ -20,7 +20,7 @@ import (
 // give the datagrams of a local UDP port to its hub, which all tunnels of that
 // port share (hubs.go). What tunnels send goes through the outbox of a worker.
 // Pods' packets do not pass a worker: the tunnel reads and writes the pod's
-// device itself (inside.go).
+// device itself (package tun).
 
 // wireguardPort is the end of a WireGuard tunnel.
 type wireguardPort struct {

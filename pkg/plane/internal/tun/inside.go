@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package embedded
+package tun
 
 import (
 	"fmt"
@@ -11,16 +11,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsm-afxdp/forwarder/pkg/packet"
-	"github.com/nsm-afxdp/forwarder/pkg/wireguard"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/tally"
 )
 
-// inside is a pod's TUN device as a WireGuard tunnel wants it. The descriptor is
-// a duplicate, so that the device outlives the tunnel.
-type inside struct {
-	port  *kernelPort
-	limit int // of a packet, in bytes
-	file  *os.File
-	raw   syscall.RawConn
+// maxPacket is room for the largest packet that a device gives.
+const maxPacket = 72 << 10
+
+// Inside is a pod's TUN device as a WireGuard tunnel wants it (wireguard.Inside).
+// The descriptor is a duplicate, so that the device outlives the tunnel.
+type Inside struct {
+	name     string
+	limit    int // of a packet, in bytes
+	counters *tally.Counters
+	file     *os.File
+	raw      syscall.RawConn
 
 	in  reading
 	out writing
@@ -34,7 +38,7 @@ type reading struct {
 	n       int
 	errno   unix.Errno
 
-	answers answers
+	answers Answers
 	reply   [packet.OffloadLen + packet.MaxTooBigLen]byte
 	pending int                   // of reply
 	answer  func(fd uintptr) bool // made once
@@ -49,22 +53,20 @@ type writing struct {
 	try      func(fd uintptr) bool
 }
 
-var _ insider = (*kernelPort)(nil)
-
-// inside hands the device to a tunnel. A kernelPort is connected to one port at
-// a time, so nobody else reads it. Packets of more than limit bytes are answered
-// as too big.
-func (k *kernelPort) inside(limit int) (wireguard.Inside, error) {
-	fd, err := unix.FcntlInt(uintptr(k.fd), unix.F_DUPFD_CLOEXEC, 0)
+// NewInside hands the device fd to a tunnel; nobody else may read it until Close.
+// Packets of more than limit bytes are answered as too big. The pod is the peer
+// that counters speak of.
+func NewInside(fd int, name string, limit int, counters *tally.Counters) (*Inside, error) {
+	fd, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("%s: duplicate descriptor: %w", k.port, err)
+		return nil, fmt.Errorf("duplicate descriptor of %s: %w", name, err)
 	}
-	i := &inside{port: k, limit: limit, file: os.NewFile(uintptr(fd), k.port.Name)}
+	i := &Inside{name: name, limit: limit, counters: counters, file: os.NewFile(uintptr(fd), name)}
 	if i.raw, err = i.file.SyscallConn(); err != nil {
 		_ = i.file.Close()
-		return nil, fmt.Errorf("%s: %w", k.port, err)
+		return nil, fmt.Errorf("read and write %s: %w", name, err)
 	}
-	i.in.buf = make([]byte, packet.OffloadLen+spillSize)
+	i.in.buf = make([]byte, packet.OffloadLen+maxPacket)
 	i.in.try = i.tryRead
 	i.in.answer = i.tryAnswer
 	i.out.try = i.tryWrite
@@ -72,13 +74,13 @@ func (k *kernelPort) inside(limit int) (wireguard.Inside, error) {
 }
 
 // Close ends Read and Write. The device stays.
-func (i *inside) Close() error { return i.file.Close() }
+func (i *Inside) Close() error { return i.file.Close() }
 
 // Read returns packets ready for the wire: segments of a large one, and what
 // else the pod has sent.
-func (i *inside) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
+func (i *Inside) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 	in := &i.in
-	c := &i.port.counters[0]
+	c := i.counters
 	for {
 		n := 0
 		for n < len(bufs) && in.segment.Left() {
@@ -92,18 +94,18 @@ func (i *inside) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 			return 0, err
 		}
 		if in.errno != 0 {
-			return 0, fmt.Errorf("read %s: %w", i.port.port, in.errno)
+			return 0, fmt.Errorf("read %s: %w", i.name, in.errno)
 		}
 		if in.n < packet.OffloadLen {
 			continue
 		}
 		b := in.buf[packet.OffloadLen:in.n]
-		c.received(1, len(b))
+		c.Received(1, len(b))
 		var o packet.Offload
 		o.Decode(in.buf)
 		if o.GSOType != packet.GSONone {
 			if !in.segment.Start(&o, packet.IP, b, nil, min(i.limit, len(bufs[0])-offset)) {
-				c.dropped(1)
+				c.Dropped(1)
 				if in.segment.TooBig() {
 					i.tooBig(b)
 				}
@@ -111,12 +113,12 @@ func (i *inside) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 			continue
 		}
 		if len(b) > i.limit || len(b) > len(bufs[0])-offset {
-			c.dropped(1)
+			c.Dropped(1)
 			i.tooBig(b)
 			continue
 		}
 		if !o.FinishChecksum(b) {
-			c.dropped(1)
+			c.Dropped(1)
 			continue
 		}
 		sizes[0] = copy(bufs[0][offset:], b)
@@ -125,16 +127,16 @@ func (i *inside) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 }
 
 // tryRead reads one packet, or has the caller wait for one.
-func (i *inside) tryRead(fd uintptr) bool {
+func (i *Inside) tryRead(fd uintptr) bool {
 	n, _, errno := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&i.in.buf[0])), uintptr(len(i.in.buf)))
 	i.in.n, i.in.errno = int(n), errno
 	return errno != unix.EAGAIN
 }
 
 // tooBig tells the pod that a packet is too big for the tunnel.
-func (i *inside) tooBig(b []byte) {
+func (i *Inside) tooBig(b []byte) {
 	in := &i.in
-	if !in.answers.allow() {
+	if !in.answers.Allow() {
 		return
 	}
 	n := packet.TooBig(in.reply[packet.OffloadLen:], b, packet.IP, i.limit)
@@ -146,13 +148,14 @@ func (i *inside) tooBig(b []byte) {
 	_ = i.raw.Write(in.answer) // fails when the tunnel is being closed
 }
 
-func (i *inside) tryAnswer(fd uintptr) bool {
-	write(int(fd), i.in.reply[:i.in.pending])
+func (i *Inside) tryAnswer(fd uintptr) bool {
+	// It does not block, and so the Go scheduler is not told of it.
+	_, _, _ = unix.RawSyscall(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(&i.in.reply[0])), uintptr(i.in.pending))
 	return true
 }
 
 // Write gives packets to the pod, those that follow each other as one.
-func (i *inside) Write(bufs [][]byte, offset int) (int, error) {
+func (i *Inside) Write(bufs [][]byte, offset int) (int, error) {
 	total := 0
 	for len(bufs) > 0 {
 		n := min(len(bufs), packet.MaxBurst)
@@ -173,7 +176,7 @@ func (i *inside) Write(bufs [][]byte, offset int) (int, error) {
 }
 
 // tryWrite writes all packets: a TUN device never has its writers wait.
-func (i *inside) tryWrite(fd uintptr) bool {
+func (i *Inside) tryWrite(fd uintptr) bool {
 	out := &i.out
 	packets, bytes, drops := 0, 0, 0
 	for j := range out.coalesce.Packets() {
@@ -194,8 +197,12 @@ func (i *inside) tryWrite(fd uintptr) bool {
 		packets++
 		bytes += p.Len
 	}
-	c := &i.port.counters[0]
-	c.sent(packets, bytes)
-	c.dropped(drops)
+	c := i.counters
+	c.Sent(packets, bytes)
+	c.Dropped(drops)
 	return true
+}
+
+func iovec(b []byte) unix.Iovec {
+	return unix.Iovec{Base: unsafe.SliceData(b), Len: uint64(len(b))}
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package embedded
+// Package tun makes TUN and TAP devices in pods, and gives TUN devices to
+// WireGuard tunnels. Packets come and go with an Offload in front, so that the
+// pod's kernel may leave large ones whole.
+package tun
 
 import (
 	"errors"
@@ -15,25 +18,28 @@ import (
 	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/podif"
 )
 
-// tapQueue is how many packets of a pod wait for us at most; each may be 64 KiB
+// queueLen is how many packets of a pod wait for us at most; each may be 64 KiB
 // large. It is the transmit queue length of a veth.
-const tapQueue = 1000
+const queueLen = 1000
 
-// device describes a TUN or TAP device.
-type device struct {
-	netns string
-	name  string
-	alias string
-	link  packet.Link
-	mtu   int
-	mac   net.HardwareAddr // of a TAP
+// Device describes a TUN device, or a TAP if Link is packet.Ethernet.
+type Device struct {
+	NetNS string // path, as of internal/netns
+	Name  string
+	Alias string
+	Link  packet.Link
+	MTU   int
+	MAC   net.HardwareAddr // of a TAP
 }
 
-// open makes the device in its namespace and sets it up. It lives as long as
-// the descriptor, which does not block.
-func (d *device) open(fault func(string) error) (fd int, err error) {
+// Open makes the device in its namespace and sets it up. It lives as long as the
+// descriptor, which does not block. fault is called before each step, with its
+// name; an error from it ends Open like one of the step.
+//
+// An error wraps podif.ErrNameTaken if there is an interface of that name.
+func (d *Device) Open(fault func(string) error) (fd int, err error) {
 	fd = -1
-	err = netns.Do(d.netns, func() (err error) {
+	err = netns.Do(d.NetNS, func() (err error) {
 		if err := fault("create"); err != nil {
 			return err
 		}
@@ -52,7 +58,7 @@ func (d *device) open(fault func(string) error) (fd int, err error) {
 	return fd, err
 }
 
-func (d *device) create() (int, error) {
+func (d *Device) create() (int, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("open /dev/net/tun: %w", err)
@@ -64,24 +70,24 @@ func (d *device) create() (int, error) {
 	return fd, nil
 }
 
-func (d *device) attach(fd int) error {
-	ifr, err := unix.NewIfreq(d.name)
+func (d *Device) attach(fd int) error {
+	ifr, err := unix.NewIfreq(d.Name)
 	if err != nil {
-		return fmt.Errorf("interface name %q: %w", d.name, err)
+		return fmt.Errorf("interface name %q: %w", d.Name, err)
 	}
 	mode := uint16(unix.IFF_TAP)
-	if d.link == packet.IP {
+	if d.Link == packet.IP {
 		mode = unix.IFF_TUN
 	}
 	ifr.SetUint16(mode | unix.IFF_NO_PI | unix.IFF_VNET_HDR | unix.IFF_TUN_EXCL)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
 		switch {
 		case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
-			return fmt.Errorf("make interface %s: %w", d.name, podif.ErrNameTaken)
+			return fmt.Errorf("make interface %s: %w", d.Name, podif.ErrNameTaken)
 		case errors.Is(err, unix.EPERM):
-			return fmt.Errorf("make interface %s: %w: CAP_NET_ADMIN is needed in the pod's user namespace", d.name, err)
+			return fmt.Errorf("make interface %s: %w: CAP_NET_ADMIN is needed in the pod's user namespace", d.Name, err)
 		}
-		return fmt.Errorf("make interface %s: %w", d.name, err)
+		return fmt.Errorf("make interface %s: %w", d.Name, err)
 	}
 	const tcp = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
 	// Linux 6.2 has UDP segmentation, and only both families together.
@@ -90,17 +96,17 @@ func (d *device) attach(fd int) error {
 		err = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp)
 	}
 	if err != nil {
-		return fmt.Errorf("set offload of %s: %w", d.name, err)
+		return fmt.Errorf("set offload of %s: %w", d.Name, err)
 	}
 	return nil
 }
 
 // configure runs in the namespace of the device.
-func (d *device) configure() error {
+func (d *Device) configure() error {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("open rtnetlink socket: %w", err)
 	}
 	defer h.Close()
-	return podif.Configure(h, d.name, podif.Settings{Alias: d.alias, MAC: d.mac, MTU: d.mtu, Queue: tapQueue})
+	return podif.Configure(h, d.Name, podif.Settings{Alias: d.Alias, MAC: d.MAC, MTU: d.MTU, Queue: queueLen})
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package embedded
+// Package tally counts the packets of a port.
+package tally
 
 import (
 	"sync/atomic"
@@ -8,33 +9,37 @@ import (
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
 )
 
-// counters of a port, written once per burst by one worker. They fill two cache
-// lines, so that the adjacent-line prefetcher does not make workers share one.
-type counters struct {
+// Counters of a port, written once per burst by one goroutine. They fill two
+// cache lines, so that the adjacent-line prefetcher does not make writers share
+// one.
+type Counters struct {
 	rxPackets, rxBytes atomic.Uint64
 	txPackets, txBytes atomic.Uint64
 	drops              atomic.Uint64
 	_                  [128 - 5*8]byte
 }
 
-func (c *counters) received(packets, bytes int) {
+// Received counts what came in from the peer behind the port.
+func (c *Counters) Received(packets, bytes int) {
 	c.rxPackets.Add(uint64(packets))
 	c.rxBytes.Add(uint64(bytes))
 }
 
-func (c *counters) sent(packets, bytes int) {
+// Sent counts what went to it.
+func (c *Counters) Sent(packets, bytes int) {
 	c.txPackets.Add(uint64(packets))
 	c.txBytes.Add(uint64(bytes))
 }
 
-func (c *counters) dropped(packets int) {
+// Dropped counts what went no further, in either direction.
+func (c *Counters) Dropped(packets int) {
 	if packets > 0 {
 		c.drops.Add(uint64(packets))
 	}
 }
 
-// sum adds up the counters of a port.
-func sum(c []counters) plane.Counters {
+// Sum adds up the counters of a port.
+func Sum(c []Counters) plane.Counters {
 	var s plane.Counters
 	for i := range c {
 		s.RxPackets += c[i].rxPackets.Load()
