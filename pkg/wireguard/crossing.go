@@ -83,17 +83,24 @@ func (t *Tunnel) initiate() (bool, error) {
 	c := &t.crossing
 	c.Lock()
 	defer c.Unlock()
+	if c.closed {
+		return false, ErrClosed
+	}
 	if time.Since(c.asked) < answerTime {
 		return false, nil
 	}
 	return true, t.peer.SendHandshakeInitiation(false)
 }
 
-// close drops what is held back.
-func (c *crossing) close() {
+// endCrossing drops what is held back, and the peer. wireguard-go frees a peer's
+// queues by finalizers that refer to the device: as long as the device leads to
+// the peer, by way of its Bind and this tunnel, none of them is ever collected.
+func (t *Tunnel) endCrossing() {
+	c := &t.crossing
 	c.Lock()
 	defer c.Unlock()
 	c.closed = true
+	t.peer = nil
 	if c.held != nil {
 		c.held.Stop()
 	}

@@ -62,7 +62,7 @@ type Tunnel struct {
 	inbox  inbox
 	device *device
 	wg     *wg.Device
-	peer   *wg.Peer
+	peer   *wg.Peer // guarded by crossing once the tunnel is up, nil when it closes
 
 	// rosterAddr is the address under which initiations find the tunnel,
 	// guarded by hub.mu.
@@ -278,7 +278,7 @@ func (t *Tunnel) Close() {
 	t.hub.mu.Lock()
 	t.hub.rosters.remove(t)
 	t.hub.mu.Unlock()
-	t.crossing.close()
+	t.endCrossing()
 	t.wg.Close()
 	t.life.Wait()
 	t.forget()

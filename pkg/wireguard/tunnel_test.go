@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -250,6 +251,32 @@ func TestCloseFreesEverything(t *testing.T) {
 	if _, err := p.a.Open(t.Context(), Config{PrivateKey: randomKey(t), PeerKey: randomKey(t), Local: addrA, Remote: addrB}, newMemory()); err == nil {
 		t.Error("a closed hub opened a tunnel")
 	}
+}
+
+func TestClosedTunnelsAreCollected(t *testing.T) {
+	p := newPair(t, HubConfig{})
+	const tunnels = 3
+	var collected atomic.Int32
+	for range tunnels {
+		ka, kb := randomKey(t), randomKey(t)
+		open := func(h *Hub, cfg Config) *Tunnel {
+			tunnel, err := h.Open(t.Context(), cfg, newMemory())
+			if err != nil {
+				t.Fatal(err)
+			}
+			runtime.AddCleanup(tunnel, func(int) { collected.Add(1) }, 0)
+			return tunnel
+		}
+		a := open(p.a, Config{PrivateKey: ka, PeerKey: public(t, kb), Local: addrA, Remote: addrB})
+		b := open(p.b, Config{PrivateKey: kb, PeerKey: public(t, ka), Local: addrB, Remote: addrA})
+		shake(t, end{Tunnel: a})
+		a.Close()
+		b.Close()
+	}
+	eventually(t, "all tunnels are collected", func() bool {
+		runtime.GC()
+		return collected.Load() == 2*tunnels
+	})
 }
 
 func TestTunnelIsDoneWhenInsideFails(t *testing.T) {
