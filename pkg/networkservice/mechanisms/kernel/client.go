@@ -31,9 +31,9 @@ func (c *client) Request(
 	ctx context.Context, request *networkservice.NetworkServiceRequest, opts ...grpc.CallOption,
 ) (*networkservice.Connection, error) {
 	closeCtx := postpone.ContextWithValues(ctx)
-	request.MechanismPreferences = append(request.GetMechanismPreferences(), &networkservice.Mechanism{
-		Cls: cls.LOCAL, Type: kernelmech.MECHANISM, Parameters: map[string]string{},
-	})
+	offer := &networkservice.Mechanism{Cls: cls.LOCAL, Type: kernelmech.MECHANISM, Parameters: map[string]string{}}
+	kernelmech.ToMechanism(offer).SetInterfaceName(endpointName(request.GetConnection()))
+	request.MechanismPreferences = append(request.GetMechanismPreferences(), offer)
 	conn, err := next.Client(ctx).Request(ctx, request, opts...)
 	if err != nil {
 		return nil, err

@@ -8,10 +8,14 @@
 package kernel
 
 import (
+	"crypto/sha256"
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 
+	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	kernelmech "github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
 
 	"github.com/nsm-afxdp/forwarder/internal/netns"
@@ -55,4 +59,28 @@ func validName(name string) error {
 		}
 	}
 	return nil
+}
+
+// endpointName is the name that we propose to an endpoint for its interface: the
+// beginning of the service's name and a hash of the hops before us. After a
+// restart of ours it is the same again, so that the interface can be taken over;
+// another attempt of the client comes over hops with other ids and gets another
+// name, in case that the first was taken.
+func endpointName(conn *networkservice.Connection) string {
+	const suffix = 5
+	hash := sha256.New()
+	for i, segment := range conn.GetPath().GetPathSegments() {
+		if i > 1 {
+			break // our own segment, or one behind us
+		}
+		_, _ = fmt.Fprintln(hash, segment.GetId())
+	}
+	service := strings.Map(func(c rune) rune {
+		if c <= ' ' || c == '/' || c == ':' || c == '%' || c > '~' {
+			return '-'
+		}
+		return c
+	}, conn.GetNetworkService())
+	service = service[:min(len(service), kernelmech.LinuxIfMaxLength-suffix-1)]
+	return service + "-" + strings.ToLower(base32.StdEncoding.EncodeToString(hash.Sum(nil))[:suffix])
 }

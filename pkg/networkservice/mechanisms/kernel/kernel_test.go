@@ -14,6 +14,8 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/chain"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/utils/metadata"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/nsm-afxdp/forwarder/internal/netns"
 	"github.com/nsm-afxdp/forwarder/internal/portcheck"
@@ -96,4 +98,51 @@ func TestCloseForgetsThePort(t *testing.T) {
 	_, err = server.Close(context.Background(), conn)
 	require.NoError(t, err)
 	require.True(t, seen.Closed)
+}
+
+// endpointOf takes the interface that a client proposes and puts it into this
+// process's namespace, as an endpoint on this node would.
+type endpointOf struct{ offered []*networkservice.Mechanism }
+
+func (e *endpointOf) Request(
+	_ context.Context, request *networkservice.NetworkServiceRequest, _ ...grpc.CallOption,
+) (*networkservice.Connection, error) {
+	e.offered = append(e.offered, request.GetMechanismPreferences()...)
+	conn := request.GetConnection().Clone()
+	conn.Mechanism = request.GetMechanismPreferences()[0].Clone()
+	kernelmech.ToMechanism(conn.GetMechanism()).SetNetNSURL(ownNetNS)
+	return conn, nil
+}
+
+func (e *endpointOf) Close(context.Context, *networkservice.Connection, ...grpc.CallOption) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, nil
+}
+
+func TestClientProposesTheSameNameAfterARestart(t *testing.T) {
+	names := map[string]string{}
+	for _, attempt := range []struct{ what, nsmgr, forwarder string }{
+		{"first", "nsmgr-id-1", "forwarder-id-1"},
+		{"after a restart of the forwarder", "nsmgr-id-1", "forwarder-id-2"},
+		{"another attempt", "nsmgr-id-2", "forwarder-id-3"},
+	} {
+		var seen portcheck.Ports
+		e := new(endpointOf)
+		client := chain.NewNetworkServiceClient(metadata.NewClient(), seen.NewClient(), kernel.NewClient(), e)
+		conn := request(nil).GetConnection()
+		conn.Mechanism = nil
+		conn.NetworkService = "a service/of:any name"
+		conn.Path.PathSegments = append(conn.Path.PathSegments,
+			&networkservice.PathSegment{Id: attempt.nsmgr}, &networkservice.PathSegment{Id: attempt.forwarder})
+		_, err := client.Request(context.Background(), &networkservice.NetworkServiceRequest{Connection: conn})
+		require.NoError(t, err)
+		require.Len(t, e.offered, 1)
+		name := kernelmech.ToMechanism(e.offered[0]).GetInterfaceName()
+		require.Len(t, name, kernelmech.LinuxIfMaxLength)
+		require.True(t, strings.HasPrefix(name, "a-service"), name)
+		require.Equal(t, name, seen.Endpoint.(plane.Kernel).Name)
+		require.Equal(t, "client-c0", seen.Endpoint.(plane.Kernel).Alias)
+		names[attempt.what] = name
+	}
+	require.Equal(t, names["first"], names["after a restart of the forwarder"])
+	require.NotEqual(t, names["first"], names["another attempt"])
 }
