@@ -293,7 +293,7 @@ func TestManyConnections(t *testing.T) {
 	pod := newNamespace(t)
 	fds := descriptors(t)
 	for round := range 2 {
-		for i := range 50 {
+		for i := range 25 {
 			_, err := n.Join(context.Background(), &plane.Connection{
 				ID: fmt.Sprint(i), Payload: plane.Ethernet,
 				Client: pod.port(t, fmt.Sprint("nsm-", i)), Endpoint: tunnel(0, uint32(i), addrs4),
@@ -302,10 +302,10 @@ func TestManyConnections(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := len(n.Links()); got != 50 {
+		if got := len(n.Links()); got != 25 {
 			t.Fatalf("round %d: %d links", round, got)
 		}
-		for i := range 50 {
+		for i := range 25 {
 			if err := n.Leave(context.Background(), fmt.Sprint(i)); err != nil {
 				t.Fatal(err)
 			}
