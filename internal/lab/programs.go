@@ -181,6 +181,15 @@ func (n *Node) StartEndpoint(ctx context.Context, name string, s Service, env ma
 // waiting for its connections. request is a list such as
 // kernel://my-service/nsm-1.
 func (n *Node) StartClient(name, request string, env map[string]string) (*Client, error) {
+	c, err := n.PrepareClient(name, request, env)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.Start()
+}
+
+// PrepareClient makes a client and its pod without running it.
+func (n *Node) PrepareClient(name, request string, env map[string]string) (*Client, error) {
 	pod, err := n.Pod(name)
 	if err != nil {
 		return nil, err
@@ -200,7 +209,7 @@ func (n *Node) StartClient(name, request string, env map[string]string) (*Client
 		return nil, err
 	}
 	p.argv[0] = filepath.Join(n.lab.Bin, "nsc")
-	return &Client{Process: p, Pod: pod}, p.Start()
+	return &Client{Process: p, Pod: pod}, nil
 }
 
 // AwaitConnected returns when the client has all its connections.
