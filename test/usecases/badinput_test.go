@@ -225,18 +225,17 @@ func TestRequestsThatCannotBeServedDisturbNothing(t *testing.T) {
 	})
 	for _, u := range []useCase{localCase, vxlanCase, wgCase} {
 		t.Run("interface name is taken in "+u.name, func(t *testing.T) {
-			u := u
 			u.name = "taken-" + u.name
 			nse := startEndpoint(t, l, u)
 			nsc, err := l.Nodes[0].PrepareClient("nsc-"+u.name, "kernel://"+u.name+"/nsm-1", nil)
 			require.NoError(t, err)
 			require.NoError(t, netns.Do(nsc.Pod.Path, func() error {
-				return netlink.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "nsm-1"}})
+				return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "nsm-1"}, PeerName: "other"})
 			}))
 			require.NoError(t, nsc.Start())
 			awaitRefusal(t, nsc, "an interface of this name is there already")
 			require.NoError(t, nsc.Stop(5*time.Second))
-			require.Equal(t, []string{"nsm-1"}, interfaces(t, nsc.Pod), "the other interface is still there")
+			require.Equal(t, []string{"nsm-1", "other"}, interfaces(t, nsc.Pod), "the other interface is still there")
 			eventually(t, 5*time.Second, "the endpoint's interface is gone", func() bool { return len(links(t, nse.Pod)) == 0 })
 			require.NoError(t, nse.Stop(5*time.Second))
 			requireUndisturbed(t)
