@@ -153,6 +153,7 @@ func TestBadConnections(t *testing.T) {
 		{"no remote", plane.Connection{Payload: plane.Ethernet, Client: pod.port(t, "nsm-1"), Endpoint: plane.VXLAN{Local: addrs4[0], LocalPort: 4789, RemotePort: 4789}}, "missing", nil},
 		{"VNI of 25 bits", plane.Connection{Payload: plane.Ethernet, Client: pod.port(t, "nsm-1"), Endpoint: tunnel(0, 1<<24, addrs4)}, "24 bits", nil},
 		{"no port", plane.Connection{Payload: plane.Ethernet, Client: pod.port(t, "nsm-1")}, "port is missing", nil},
+		{"two tunnels", plane.Connection{Payload: plane.Ethernet, Client: tunnel(0, 1, addrs4), Endpoint: tunnel(0, 2, addrs4)}, "in a pod only", plane.ErrUnsupported},
 		{"unknown kind", plane.Connection{Payload: plane.Ethernet, Client: pod.port(t, "nsm-1"), Endpoint: plane.Memif{Socket: "x"}}, "MEMIF", plane.ErrUnsupported},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -3,7 +3,9 @@
 package embedded
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"runtime"
 	"slices"
 	"testing"
@@ -133,13 +135,56 @@ func TestPacketsFlowAgain(t *testing.T) {
 		}
 		pod.ping(t, "10.7.0.2")
 	})
-	if r := n.Drops()["refused"]; r != 0 {
-		t.Errorf("%d frames refused", r)
-	}
 	for _, s := range n.socks {
 		if st, err := s.Statistics(); err != nil || st.Refused+st.TxInvalid+st.RxInvalid != 0 {
 			t.Errorf("%+v, %v", st, err)
 		}
+	}
+}
+
+// WireGuard's senders neither hang nor stay out when the uplink was down.
+func TestWireGuardFlowsAgain(t *testing.T) {
+	u := newUnderlay(t, 1500)
+	nodes := [2]*node{u.start(t, 0, addrs4, nil), u.start(t, 1, addrs4, nil)}
+	pods := u.guarded(t, nodes, addrs4, 1440)
+	pods[0].ping(t, "10.7.0.2")
+	uplink := u.nodes[0].link(t, "uplink")
+	if err := u.nodes[0].handle.LinkSetDown(uplink); err != nil {
+		t.Fatal(err)
+	}
+	// To nowhere in particular, more than all frames.
+	conn := pods[0].dialUDP(t, &net.UDPAddr{IP: net.IPv4(10, 7, 0, 9), Port: 9}, true)
+	for range 5000 {
+		_, _ = conn.Write(make([]byte, 100))
+	}
+	if err := u.nodes[0].handle.LinkSetUp(uplink); err != nil {
+		t.Fatal(err)
+	}
+	pods[0].ping(t, "10.7.0.2")
+}
+
+// Close does not wait for a peer that does not answer.
+func TestCloseInterruptsJoin(t *testing.T) {
+	u := newUnderlay(t, 1500)
+	n := u.start(t, 0, addrs4, nil)
+	pod := newNamespace(t)
+	joined := make(chan error)
+	go func() {
+		_, err := n.Join(t.Context(), &plane.Connection{
+			ID: "c1", Payload: plane.IP, Client: pod.port(t, "nsm-1"), Endpoint: guard(0, addrs4, true),
+		})
+		joined <- err
+	}()
+	n.eventually(t, "the join is under way", func() bool { return len(n.table.Load().hubs) > 0 })
+	start := time.Now()
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-joined; err == nil || time.Since(start) > 2*time.Second {
+		t.Errorf("after %v: %v", time.Since(start), err)
+	}
+	if _, err := n.Join(t.Context(), &plane.Connection{ID: "c2"}); !errors.Is(err, errClosed) {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/tunnels"
 )
 
 // end is a port that was made. A kind of port is one file with a type that
@@ -69,8 +70,7 @@ type link struct {
 	ends      [2]end // client's and endpoint's
 }
 
-// minMTU is the least MTU that every IPv4 host accepts (RFC 791).
-const minMTU = 576
+var errClosed = errors.New("embedded plane is closed")
 
 // Join makes both ports and lets packets flow between them.
 func (p *Plane) Join(ctx context.Context, c *plane.Connection) (plane.Link, error) {
@@ -79,6 +79,9 @@ func (p *Plane) Join(ctx context.Context, c *plane.Connection) (plane.Link, erro
 		return plane.Link{}, fmt.Errorf("join connection %s: %w", c.ID, err)
 	}
 	defer l.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(p.closing, func() { cancel(errClosed) })()
 	if err := l.join(ctx, p, c); err != nil {
 		err = errors.Join(err, l.tearDown())
 		p.forget(c.ID, l)
@@ -111,7 +114,7 @@ func (p *Plane) hold(id string) (*link, error) {
 		p.mu.Lock()
 		if p.closed {
 			p.mu.Unlock()
-			return nil, errors.New("embedded plane is closed")
+			return nil, errClosed
 		}
 		l := p.links[id]
 		if l == nil {
@@ -137,31 +140,15 @@ func (p *Plane) forget(id string, l *link) {
 	}
 }
 
-// same tells whether two connections stand for the same link. The path to a
-// namespace may differ.
-func same(a, b *plane.Connection) bool {
-	return a.Payload == b.Payload && a.MTU == b.MTU && samePort(a.Client, b.Client) && samePort(a.Endpoint, b.Endpoint)
-}
-
-func samePort(a, b plane.Port) bool {
-	if ka, ok := a.(plane.Kernel); ok {
-		if kb, ok := b.(plane.Kernel); ok && ka.Inode != 0 {
-			ka.NetNS, kb.NetNS = "", ""
-			return ka == kb
-		}
-	}
-	return a == b
-}
-
 // join makes the ends and connects them. Ends that can be kept are. If it
 // fails, it leaves the rest to tearDown.
 func (l *link) join(ctx context.Context, p *Plane, c *plane.Connection) error {
 	conn := *c
 	var err error
-	if conn.MTU, err = p.mtu(c); err != nil {
+	if conn.MTU, err = tunnels.MTU(c, p.uplink.Name(), p.mtu); err != nil {
 		return err
 	}
-	if l.conn != nil && same(l.conn, &conn) {
+	if l.conn != nil && tunnels.Same(l.conn, &conn) {
 		return nil
 	}
 	if err := l.clear(&conn); err != nil {
@@ -194,7 +181,7 @@ func (l *link) clear(c *plane.Connection) error {
 	l.conn = nil
 	l.disconnect()
 	for i, ports := range [2][2]plane.Port{{old.Client, c.Client}, {old.Endpoint, c.Endpoint}} {
-		if k, ok := l.ends[i].(keeper); ok && old.Payload == c.Payload && samePort(ports[0], ports[1]) && k.keep(c) == nil {
+		if k, ok := l.ends[i].(keeper); ok && old.Payload == c.Payload && tunnels.SamePort(ports[0], ports[1]) && k.keep(c) == nil {
 			continue
 		}
 		err := l.ends[i].close()
@@ -255,30 +242,6 @@ func (l *link) close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// mtu decides the MTU of a connection.
-func (p *Plane) mtu(c *plane.Connection) (int, error) {
-	limit := plane.DefaultMTU
-	for _, port := range []plane.Port{c.Client, c.Endpoint} {
-		switch port := port.(type) {
-		case plane.VXLAN:
-			limit = min(limit, vxlanMTU(p.uplink.MTU(), port.Remote))
-		case plane.WireGuard:
-			limit = min(limit, wireguardMTU(p.uplink.MTU(), port.Remote.Addr()))
-		}
-	}
-	mtu := c.MTU
-	if mtu == 0 {
-		mtu = limit
-	}
-	switch {
-	case mtu < minMTU:
-		return 0, fmt.Errorf("MTU %d is less than %d", mtu, minMTU)
-	case mtu > limit:
-		return 0, fmt.Errorf("MTU %d does not fit into the tunnel: uplink %s with MTU %d leaves %d", mtu, p.uplink.Name(), p.uplink.MTU(), limit)
-	}
-	return mtu, nil
 }
 
 func (l *link) status() (plane.Link, bool) {

@@ -52,11 +52,11 @@ func (w *worker) borrow(addrs []uint64) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for len(o.free) == 0 {
+		w.notify()
 		if o.shut {
 			return 0, errUplinkBusy
 		}
 		o.wanted = true
-		w.notify()
 		o.freed.Wait()
 	}
 	n := min(len(addrs), len(o.free))

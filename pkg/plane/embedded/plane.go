@@ -19,10 +19,12 @@ import (
 
 // Config is what a Plane is made from.
 type Config struct {
-	// Uplink leads to the other nodes.
+	// Uplink leads to the other nodes. It is closed by the caller, after the
+	// plane.
 	Uplink *uplink.Uplink
-	// Sockets are bound to all queues of the uplink. They are the plane's until
-	// Close; the caller closes them afterwards.
+	// Sockets are bound to all queues of the uplink; SocketConfig has good
+	// settings. They are the plane's until Close, and the caller closes them
+	// afterwards.
 	Sockets []*xsk.Socket
 	// Log may be nil.
 	Log *slog.Logger
@@ -34,12 +36,16 @@ type Config struct {
 // Plane is a plane.Plane.
 type Plane struct {
 	uplink  *uplink.Uplink
+	mtu     int // of the underlay, for tunnels
 	log     *slog.Logger
 	fail    func(step string) error
 	workers []*worker
 
 	tables sync.Mutex // serialises changes of table
 	table  atomic.Pointer[table]
+
+	closing context.Context // ends with Close
+	close   context.CancelFunc
 
 	mu     sync.Mutex
 	closed bool
@@ -57,6 +63,8 @@ func New(cfg Config) (*Plane, error) {
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}
+	p.mtu = min(cfg.Uplink.MTU(), frameMTU(cfg.Sockets[0].FrameSize()))
+	p.closing, p.close = context.WithCancel(context.Background())
 	p.table.Store(newTable())
 	for id, sock := range cfg.Sockets {
 		w, err := newWorker(p, id, sock)
@@ -162,6 +170,7 @@ func (p *Plane) Close() error {
 		return nil
 	}
 	p.closed = true
+	p.close() // whoever waits for a peer gives up
 	ids := make([]string, 0, len(p.links))
 	for id := range p.links {
 		ids = append(ids, id)

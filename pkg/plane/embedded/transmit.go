@@ -3,8 +3,6 @@
 package embedded
 
 import (
-	"errors"
-
 	"github.com/nsm-afxdp/forwarder/pkg/xsk"
 )
 
@@ -14,8 +12,7 @@ type txState struct {
 	free  int
 	descs [burstSize]xsk.Desc
 	n     int
-	kick  bool // something was put onto the ring since the last Kick
-	down  bool // the uplink was down at the last Kick
+	down  bool // the uplink was down, or gone, at the last Kick
 }
 
 // take returns a free UMEM frame for a packet to be sent, or false if there is
@@ -53,6 +50,7 @@ func (w *worker) queue(addr uint64, start, length int) bool {
 	if tx.n == len(tx.descs) {
 		w.push()
 		if tx.n == len(tx.descs) {
+			w.drops[dropUplink].Add(1)
 			w.give(addr)
 			return false
 		}
@@ -71,7 +69,6 @@ func (w *worker) push() {
 		taken += w.sock.Transmit(tx.descs[taken:tx.n])
 	}
 	if taken > 0 {
-		tx.kick = true
 		tx.n = copy(tx.descs[:], tx.descs[taken:tx.n])
 	}
 }
@@ -86,9 +83,7 @@ func (w *worker) flush() {
 
 // kick tells the kernel about the rings if it asks for that.
 func (w *worker) kick() {
-	err := w.sock.Kick()
-	w.tx.kick = false
-	w.tx.down = err != nil && errors.Is(err, xsk.ErrLinkDown)
+	w.tx.down = w.sock.Kick() != nil
 }
 
 // release gives all frames back to the socket.

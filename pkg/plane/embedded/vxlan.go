@@ -12,6 +12,7 @@ import (
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
 	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/tally"
 	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/tun"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/tunnels"
 	"github.com/nsm-afxdp/forwarder/pkg/uplink"
 )
 
@@ -48,16 +49,13 @@ type vxlanCache struct {
 }
 
 func newVXLAN(p *Plane, c *plane.Connection, port plane.VXLAN) (end, error) {
-	if c.Payload != plane.Ethernet {
-		return nil, fmt.Errorf("VXLAN carries Ethernet frames, not payload %q: %w", c.Payload, plane.ErrUnsupported)
-	}
-	if err := checkVXLAN(port); err != nil {
+	if err := tunnels.CheckVXLAN(c.Payload, port); err != nil {
 		return nil, err
 	}
 	v := &vxlanPort{
 		plane: p,
 		port:  port,
-		mtu:   p.uplink.MTU(),
+		mtu:   p.mtu,
 		key: tunnelKey{
 			local:  packet.AddrFrom(port.Local),
 			remote: packet.AddrFrom(port.Remote),
@@ -77,36 +75,10 @@ func newVXLAN(p *Plane, c *plane.Connection, port plane.VXLAN) (end, error) {
 	return v, nil
 }
 
-func checkVXLAN(v plane.VXLAN) error {
-	switch {
-	case !v.Local.IsValid() || !v.Remote.IsValid():
-		return fmt.Errorf("%s: tunnel address is missing", v)
-	case v.Local.Unmap().Is4() != v.Remote.Unmap().Is4():
-		return fmt.Errorf("%s: local address %s is of another family", v, v.Local)
-	case v.VNI >= 1<<24:
-		return fmt.Errorf("%s: VNI has more than 24 bits", v)
-	case v.LocalPort == 0 || v.RemotePort == 0:
-		return fmt.Errorf("%s: UDP port is missing", v)
-	}
-	return nil
-}
-
-// vxlanMTU is the largest MTU of a connection over VXLAN, on an uplink with the
-// given one.
-func vxlanMTU(mtu int, remote netip.Addr) int {
-	overhead := packet.IPv4Len
-	if !remote.Unmap().Is4() {
-		overhead = packet.IPv6Len
-	}
-	return mtu - overhead - packet.UDPLen - packet.VXLANLen - packet.EthernetLen
-}
-
-func (v *vxlanPort) maxMTU() int { return vxlanMTU(v.mtu, v.port.Remote) }
-
 func (v *vxlanPort) connect(_ context.Context, other end) error {
-	peer, ok := other.(sink)
+	peer, ok := other.(*kernelPort)
 	if !ok {
-		return fmt.Errorf("VXLAN and this port: %w", plane.ErrUnsupported)
+		return fmt.Errorf("VXLAN can be joined to an interface in a pod only: %w", plane.ErrUnsupported)
 	}
 	if err := v.plane.fault("tunnel"); err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nsm-afxdp/forwarder/pkg/packet"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/tunnels"
 	"github.com/nsm-afxdp/forwarder/pkg/uplink"
 	"github.com/nsm-afxdp/forwarder/pkg/wireguard"
 	"github.com/nsm-afxdp/forwarder/pkg/xsk"
@@ -41,14 +42,8 @@ type insider interface {
 }
 
 func newWireGuard(p *Plane, c *plane.Connection, port plane.WireGuard) (end, error) {
-	if c.Payload != plane.IP {
-		return nil, fmt.Errorf("WireGuard carries IP packets, not payload %q: %w", c.Payload, plane.ErrUnsupported)
-	}
-	if !port.Local.IsValid() || !port.Remote.IsValid() || port.Local.Port() == 0 || port.Remote.Port() == 0 {
-		return nil, fmt.Errorf("%s: tunnel address or UDP port is missing", port)
-	}
-	if port.Local.Addr().Unmap().Is4() != port.Remote.Addr().Unmap().Is4() {
-		return nil, fmt.Errorf("%s: local address %s is of another family", port, port.Local.Addr())
+	if err := tunnels.CheckWireGuard(c.Payload, port); err != nil {
+		return nil, err
 	}
 	g := &wireguardPort{plane: p, port: port, mtu: c.MTU}
 	var err error
@@ -62,25 +57,15 @@ func newWireGuard(p *Plane, c *plane.Connection, port plane.WireGuard) (end, err
 	return g, nil
 }
 
-// wireguardMTU is the largest MTU of a connection over WireGuard: 16 bytes of
-// header and 16 of authentication go off, and UDP and IP headers.
-func wireguardMTU(mtu int, remote netip.Addr) int {
-	overhead := packet.IPv4Len
-	if !remote.Unmap().Is4() {
-		overhead = packet.IPv6Len
-	}
-	return mtu - overhead - packet.UDPLen - 32
-}
-
 func (g *wireguardPort) connect(ctx context.Context, other end) error {
 	peer, ok := other.(insider)
 	if !ok {
-		return fmt.Errorf("WireGuard and this port: %w", plane.ErrUnsupported)
+		return fmt.Errorf("WireGuard can be joined to an interface in a pod only: %w", plane.ErrUnsupported)
 	}
 	if err := g.plane.fault("tunnel"); err != nil {
 		return err
 	}
-	inside, err := peer.inside(wireguardMTU(g.plane.uplink.MTU(), g.port.Remote.Addr()))
+	inside, err := peer.inside(tunnels.WireGuardMTU(g.plane.mtu, g.port.Remote.Addr()))
 	if err != nil {
 		return err
 	}
@@ -176,7 +161,7 @@ func (p *Plane) openPath(local, remote netip.AddrPort) (*path, error) {
 	}
 	w := p.workers[len(t.paths)%len(p.workers)]
 	w.enlist()
-	opened := &path{key: key, nextHop: h, worker: w, users: 1, mtu: p.uplink.MTU()}
+	opened := &path{key: key, nextHop: h, worker: w, users: 1, mtu: p.mtu}
 	c := t.clone()
 	c.paths[key] = opened
 	p.table.Store(c)
