@@ -353,3 +353,40 @@ func roundTrip(conn *net.UDPConn, payload []byte) error {
 	}
 	return err
 }
+
+// On a jumbo uplink packets are as large as a UMEM frame, and no larger.
+func TestJumboUplink(t *testing.T) {
+	u := newUnderlay(t, 3400) // the most that XDP on a veth takes without fragments
+	nodes := [2]*node{u.start(t, 0, addrs4, nil), u.start(t, 1, addrs4, nil)}
+	if got := nodes[0].mtu; got != 3400 {
+		t.Errorf("underlay MTU %d", got)
+	}
+	pods := u.pods(t, nodes, addrs4)
+	if got := pods[0].link(t, "nsm-1").Attrs().MTU; got != 3350 {
+		t.Errorf("MTU %d, want 3350", got)
+	}
+	conn := pods[0].dialUDP(t, pods[1].echo(t, "10.7.0.2"), true)
+	pods[0].ping(t, "10.7.0.2")
+	if err := roundTrip(conn, make([]byte, 3350-28)); err != nil {
+		t.Error(err)
+	}
+	stream(t, pods[0], pods[1], "10.7.0.2", 32<<20)
+	for mtu, want := range map[int]int{1500: 1500, 3818: 3818, 9000: 3818} {
+		if got := UnderlayMTU(mtu); got != want {
+			t.Errorf("of MTU %d, %d can be used, want %d", mtu, got, want)
+		}
+	}
+}
+
+func TestSocketConfig(t *testing.T) {
+	for _, c := range []struct{ mtu, queues, frame, mib int }{
+		{1500, 1, 2048, 12}, {1500, 2, 2048, 24}, {1500, 4, 2048, 24}, {1500, 8, 2048, 24},
+		{9000, 1, 4096, 24}, {9000, 2, 4096, 24}, {9000, 4, 4096, 24},
+	} {
+		s := SocketConfig(c.mtu, c.queues)
+		mib := c.queues * (s.FillSize + s.TxSize) * s.FrameSize >> 20
+		if s.FrameSize != c.frame || mib != c.mib {
+			t.Errorf("MTU %d, %d queues: frames of %d, %d MiB, want %d and %d", c.mtu, c.queues, s.FrameSize, mib, c.frame, c.mib)
+		}
+	}
+}
