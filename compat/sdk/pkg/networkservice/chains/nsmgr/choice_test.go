@@ -173,3 +173,26 @@ func TestConnectionsLeaveNoFilesOpen(t *testing.T) {
 	upAndDown(40)
 	eventually(t, func() bool { return openFiles(t) <= before+2 }, "descriptors are closed")
 }
+
+func TestEndpointsLeaveNoFilesOpen(t *testing.T) {
+	noLeaks(t)
+	n := newMesh(t).newNode("a", "10.0.0.1")
+	n.registerService(&registry.NetworkService{Name: service, Payload: "IP"})
+	n.startForwarder("forwarder-a", map[string]string{"p2p": "true"})
+	nsc := n.newNSC("nsc")
+	comeAndGo := func(names ...string) {
+		for _, name := range names {
+			e := n.startNSE(name, "172.16.1.0/24", nil)
+			n.close(nsc, n.connect(nsc, request("nsc-"+name)))
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			_, err := e.registry.Unregister(ctx, e.registration.Clone())
+			cancel()
+			require.NoError(t, err)
+			e.Kill()
+		}
+	}
+	comeAndGo("1", "2", "3")
+	before := openFiles(t)
+	comeAndGo("4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15")
+	eventually(t, func() bool { return openFiles(t) <= before+3 }, "the endpoints' sockets are closed")
+}

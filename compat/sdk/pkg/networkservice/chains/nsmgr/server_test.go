@@ -16,6 +16,8 @@ import (
 	kernelmech "github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/vxlan"
 	"github.com/networkservicemesh/api/pkg/api/registry"
+
+	"github.com/networkservicemesh/sdk/pkg/internal/sandbox"
 )
 
 func names(conn *networkservice.Connection) []string {
@@ -181,4 +183,16 @@ func TestNSMgrRestart(t *testing.T) {
 	require.Equal(t, conn.GetContext().GetIpContext().GetSrcIpAddrs(), refreshed.GetContext().GetIpContext().GetSrcIpAddrs())
 	require.Positive(t, f.requests.Load())
 	n.close(nsc, refreshed)
+}
+
+func TestNSMgrWithoutARegistry(t *testing.T) {
+	noLeaks(t)
+	n := (&mesh{t: t, authority: sandbox.NewAuthority(t)}).newNode("a", "10.0.0.1")
+	n.registerService(&registry.NetworkService{Name: service, Payload: "IP"})
+	n.startForwarder("forwarder-a", map[string]string{"p2p": "true"})
+	n.startNSE("nse-a", "172.16.1.0/24", nil)
+	nsc := n.newNSC("nsc")
+	conn := n.connect(nsc, request("nsc-0"))
+	require.Equal(t, []string{"nsc", "nsmgr-a", "forwarder-a", "nse-a"}, names(conn))
+	n.close(nsc, conn)
 }

@@ -41,86 +41,105 @@ func WithDialTimeout(dialTimeout time.Duration) Option {
 // NewNetworkServiceRegistryClient returns the element for network services.
 // Connections are shared between calls and closed when chainCtx ends.
 func NewNetworkServiceRegistryClient(chainCtx context.Context, opts ...Option) registry.NetworkServiceRegistryClient {
-	return &client[either.NS, either.NSQuery, either.NSAnswer, either.NSRecv]{newPool(chainCtx, opts)}
+	return &client[either.NS, either.NSQuery, either.NSAnswer, either.NSRecv]{newPool(chainCtx, apply(opts))}
 }
 
 // NewNetworkServiceEndpointRegistryClient returns the element for endpoints.
 // Connections are shared between calls and closed when chainCtx ends.
 func NewNetworkServiceEndpointRegistryClient(chainCtx context.Context, opts ...Option) registry.NetworkServiceEndpointRegistryClient {
-	return &client[either.NSE, either.NSEQuery, either.NSEAnswer, either.NSERecv]{newPool(chainCtx, opts)}
+	return &client[either.NSE, either.NSEQuery, either.NSEAnswer, either.NSERecv]{newPool(chainCtx, apply(opts))}
 }
 
-func newPool(chainCtx context.Context, opts []Option) *pool {
+func apply(opts []Option) *option {
 	o := new(option)
 	for _, opt := range opts {
 		opt(o)
 	}
-	p := &pool{timeout: o.timeout, options: o.options, byURL: make(map[string]*shared)}
-	context.AfterFunc(chainCtx, p.close)
-	return p
+	return o
 }
 
-type client[T, Q, R any, F either.RecvStream[R]] struct {
+type client[T any, Q either.Query, R any, F either.RecvStream[R]] struct {
 	pool *pool
 }
 
 func (c *client[T, Q, R, F]) Register(ctx context.Context, in T, opts ...grpc.CallOption) (T, error) {
-	end, err := c.connect(ctx)
+	return call(ctx, c.pool, func() (T, error) {
+		return either.NextClient[T, Q, F](ctx).Register(ctx, in, opts...)
+	})
+}
+
+func (c *client[T, Q, R, F]) Unregister(ctx context.Context, in T, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	return call(ctx, c.pool, func() (*emptypb.Empty, error) {
+		return either.NextClient[T, Q, F](ctx).Unregister(ctx, in, opts...)
+	})
+}
+
+// call is made once more, over another connection, if it may have been refused
+// for the age of the first.
+func call[R any](ctx context.Context, p *pool, next func() (R, error)) (R, error) {
+	var none R
+	l, err := connect(ctx, p, false)
 	if err != nil {
-		var none T
 		return none, err
 	}
-	out, err := either.NextClient[T, Q, F](ctx).Register(ctx, in, opts...)
-	end(err)
+	out, err := next()
+	if l == nil {
+		return out, err
+	}
+	outdated := l.outdated(err)
+	p.put(l, outdated || l.broke(err))
+	if !outdated {
+		return out, err
+	}
+	clientconn.Delete(ctx)
+	if l, err = connect(ctx, p, false); err != nil {
+		return none, err
+	}
+	out, err = next()
+	p.put(l, l.broke(err))
 	return out, err
 }
 
 func (c *client[T, Q, R, F]) Find(ctx context.Context, in Q, opts ...grpc.CallOption) (F, error) {
-	end, err := c.connect(ctx)
+	l, err := connect(ctx, c.pool, in.GetWatch())
 	if err != nil {
 		var none F
 		return none, err
 	}
 	stream, err := either.NextClient[T, Q, F](ctx).Find(ctx, in, opts...)
+	if l == nil {
+		return stream, err
+	}
 	if err != nil {
-		end(err)
+		c.pool.put(l, l.broke(err))
 		return stream, err
 	}
 	// The stream ends with an error from Recv or with its context, whichever
 	// the caller waits for.
 	var once sync.Once
-	stop := context.AfterFunc(ctx, func() { once.Do(func() { end(nil) }) })
+	end := func(err error) { once.Do(func() { c.pool.put(l, l.broke(err)) }) }
+	stop := context.AfterFunc(ctx, func() { end(nil) })
 	return either.RecvWith(stream, func() (R, error) {
 		response, err := stream.Recv()
 		if err != nil {
 			stop()
-			once.Do(func() { end(err) })
+			end(err)
 		}
 		return response, err
 	}), nil
 }
 
-func (c *client[T, Q, R, F]) Unregister(ctx context.Context, in T, opts ...grpc.CallOption) (*emptypb.Empty, error) {
-	end, err := c.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out, err := either.NextClient[T, Q, F](ctx).Unregister(ctx, in, opts...)
-	end(err)
-	return out, err
-}
-
-// connect leaves alone a connection that the context has already, and does
-// nothing without a URL. The function it returns ends the use of the connection.
-func (c *client[T, Q, R, F]) connect(ctx context.Context) (end func(error), err error) {
+// connect returns nil if there is nothing to be done: the context has a
+// connection already, or no URL.
+func connect(ctx context.Context, p *pool, exclusive bool) (*link, error) {
 	u := clienturlctx.ClientURL(ctx)
 	if _, ok := clientconn.Load(ctx); ok || u == nil {
-		return func(error) {}, nil
+		return nil, nil
 	}
-	conn, err := c.pool.get(ctx, u)
+	l, err := p.get(ctx, u, exclusive)
 	if err != nil {
 		return nil, err
 	}
-	clientconn.Store(ctx, conn.cc)
-	return func(err error) { c.pool.put(conn, conn.broke(err)) }, nil
+	clientconn.Store(ctx, l.cc)
+	return l, nil
 }

@@ -18,33 +18,49 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/tools/grpcutils"
 )
 
-// linger is how long a connection that nobody uses is kept for the next call.
-const linger = 5 * time.Second
+const (
+	// linger is how long a connection that nobody uses is kept for the next call.
+	linger = 5 * time.Second
+	// renewal is the age at which a connection is given to no more calls. A
+	// connection holds every descriptor that came over it for as long as it lives.
+	renewal = 30 * time.Second
+	// freshness is the age above which a refusal may be the connection's fault:
+	// the peer compares tokens with the certificate that a connection began with.
+	freshness = time.Second
+)
 
-// pool holds one connection to each URL, shared by all calls. A connection
-// that broke is not handed out again, so that the next call dials at once
-// and never waits for gRPC's own back-off; it is closed when the last call that
-// uses it ends.
+// pool has connections to URLs. Calls to one URL share one; a watch has one of
+// its own. A connection that broke is given to no more calls, so that the next
+// call dials at once and never waits for gRPC's own back-off. It is closed when
+// the last call that uses it ends.
 type pool struct {
 	timeout time.Duration
 	options []grpc.DialOption
 
 	mu     sync.Mutex
 	closed bool
-	byURL  map[string]*shared
+	open   map[*link]struct{}
+	shared map[string]*link // by URL
 }
 
-type shared struct {
-	cc    *grpc.ClientConn
-	url   string
-	users int
-	stale bool
-	idle  *time.Timer // runs while there are no users
+// link is a connection. Its fields are guarded by the pool's mutex.
+type link struct {
+	cc      *grpc.ClientConn
+	created time.Time
+	users   int
+	retired bool        // closed when there are no users
+	idle    *time.Timer // runs while there are no users
+}
+
+func newPool(ctx context.Context, o *option) *pool {
+	p := &pool{timeout: o.timeout, options: o.options, open: make(map[*link]struct{}), shared: make(map[string]*link)}
+	context.AfterFunc(ctx, p.close)
+	return p
 }
 
 // get returns a connection to u, waiting up to the timeout for it.
-func (p *pool) get(ctx context.Context, u *url.URL) (*shared, error) {
-	conn, err := p.take(u)
+func (p *pool) get(ctx context.Context, u *url.URL, exclusive bool) (*link, error) {
+	l, err := p.take(u, exclusive)
 	if err != nil {
 		return nil, err
 	}
@@ -54,20 +70,20 @@ func (p *pool) get(ctx context.Context, u *url.URL) (*shared, error) {
 	}
 	defer cancel()
 	for {
-		state := conn.cc.GetState()
+		state := l.cc.GetState()
 		switch state {
 		case connectivity.Ready:
-			return conn, nil
+			return l, nil
 		case connectivity.TransientFailure, connectivity.Shutdown:
-			if err := conn.failure(waitCtx); err != nil {
-				p.put(conn, true)
+			if err := l.failure(waitCtx); err != nil {
+				p.put(l, true)
 				return nil, status.Error(codes.Unavailable, fmt.Sprintf("dial %s: %v", u, err))
 			}
 		case connectivity.Idle:
-			conn.cc.Connect()
+			l.cc.Connect()
 		}
-		if !conn.cc.WaitForStateChange(waitCtx, state) {
-			p.put(conn, true)
+		if !l.cc.WaitForStateChange(waitCtx, state) {
+			p.put(l, true)
 			if err := ctx.Err(); err != nil {
 				return nil, status.Error(codes.Unavailable, fmt.Sprintf("dial %s: %v", u, err))
 			}
@@ -76,67 +92,71 @@ func (p *pool) get(ctx context.Context, u *url.URL) (*shared, error) {
 	}
 }
 
-func (p *pool) take(u *url.URL) (*shared, error) {
+func (p *pool) take(u *url.URL, exclusive bool) (*link, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, status.Error(codes.Canceled, fmt.Sprintf("dial %s: shutting down", u))
 	}
-	conn := p.byURL[u.String()]
-	if conn != nil {
-		switch conn.cc.GetState() {
-		case connectivity.TransientFailure, connectivity.Shutdown:
-			p.retire(conn)
-			conn = nil
+	key := u.String()
+	if l := p.shared[key]; l != nil && !exclusive {
+		state := l.cc.GetState()
+		switch {
+		case l.retired:
+		case state == connectivity.TransientFailure, state == connectivity.Shutdown, time.Since(l.created) > renewal:
+			p.retire(l)
+		default:
+			if l.idle != nil {
+				l.idle.Stop()
+			}
+			l.users++
+			return l, nil
 		}
 	}
-	if conn == nil {
-		cc, err := grpc.NewClient(target(u), p.options...)
-		if err != nil {
-			return nil, fmt.Errorf("dial %s: %w", u, err)
-		}
-		conn = &shared{cc: cc, url: u.String()}
-		p.byURL[conn.url] = conn
+	cc, err := grpc.NewClient(target(u), p.options...)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", u, err)
 	}
-	if conn.idle != nil {
-		conn.idle.Stop()
+	l := &link{cc: cc, created: time.Now(), users: 1, retired: exclusive}
+	p.open[l] = struct{}{}
+	if !exclusive {
+		p.shared[key] = l
 	}
-	conn.users++
-	return conn, nil
+	return l, nil
 }
 
-// put ends a call's use of conn; broken says that the call failed because of it.
-func (p *pool) put(conn *shared, broken bool) {
+// put ends a call's use of l; broken says that l is good for no more calls.
+func (p *pool) put(l *link, broken bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	conn.users--
-	switch {
-	case broken:
-		p.retire(conn)
-	case conn.users > 0:
-	case conn.stale:
-		_ = conn.cc.Close()
-	case !p.closed:
-		conn.idle = time.AfterFunc(linger, func() { p.expire(conn) })
+	l.users--
+	if broken || l.retired {
+		p.retire(l)
+	} else if l.users == 0 && !p.closed {
+		l.idle = time.AfterFunc(linger, func() { p.expire(l) })
 	}
 }
 
-func (p *pool) expire(conn *shared) {
+func (p *pool) expire(l *link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if conn.users == 0 {
-		p.retire(conn)
+	if l.users == 0 {
+		p.retire(l)
 	}
 }
 
 // retire must be called with mu held.
-func (p *pool) retire(conn *shared) {
-	if p.byURL[conn.url] == conn {
-		delete(p.byURL, conn.url)
+func (p *pool) retire(l *link) {
+	l.retired = true
+	if l.users > 0 {
+		return
 	}
-	conn.stale = true
-	if conn.users == 0 {
-		_ = conn.cc.Close()
+	_ = l.cc.Close()
+	delete(p.open, l)
+	for key, shared := range p.shared {
+		if shared == l {
+			delete(p.shared, key)
+		}
 	}
 }
 
@@ -144,34 +164,38 @@ func (p *pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
-	for _, conn := range p.byURL {
-		if conn.idle != nil {
-			conn.idle.Stop()
+	for l := range p.open {
+		if l.idle != nil {
+			l.idle.Stop()
 		}
-		_ = conn.cc.Close()
+		_ = l.cc.Close()
 	}
-	p.byURL = nil
+	p.open, p.shared = nil, nil
 }
 
-// broke says whether a call over the connection failed because of it. A call
-// may be denied because the certificates of the handshake have been rotated
-// since; on a connection of today it would not be.
-func (s *shared) broke(err error) bool {
-	return err != nil &&
-		(s.cc.GetState() != connectivity.Ready || grpcutils.UnwrapCode(err) == codes.PermissionDenied)
+// broke says whether a call over the connection failed because of it.
+func (l *link) broke(err error) bool {
+	return err != nil && l.cc.GetState() != connectivity.Ready
+}
+
+// outdated says whether the peer refused a call perhaps only because the
+// connection began before one side's certificate was renewed.
+func (l *link) outdated(err error) bool {
+	return err != nil && grpcutils.UnwrapCode(err) == codes.PermissionDenied && time.Since(l.created) > freshness
 }
 
 // failure says why there is no connection. gRPC tells that only to a call; this
 // one, should it get through after all, is refused as unknown.
-func (s *shared) failure(ctx context.Context) error {
-	err := s.cc.Invoke(ctx, "/nsm.Dial/Probe", new(emptypb.Empty), new(emptypb.Empty), grpc.WaitForReady(false))
+func (l *link) failure(ctx context.Context) error {
+	err := l.cc.Invoke(ctx, "/nsm.Dial/Probe", new(emptypb.Empty), new(emptypb.Empty), grpc.WaitForReady(false))
 	if status.Code(err) == codes.Unimplemented {
 		return nil
 	}
 	return err
 }
 
-// target keeps gRPC from looking up a proxy or a DNS name for what is an address.
+// target keeps gRPC from looking up a DNS name by itself: the dialer does, each
+// time that it dials.
 func target(u *url.URL) string {
 	name := grpcutils.URLToTarget(u)
 	if u.Scheme == "tcp" {

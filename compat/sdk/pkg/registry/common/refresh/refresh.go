@@ -48,7 +48,7 @@ func (c *client) Register(ctx context.Context, nse *registry.NetworkServiceEndpo
 		loopCtx, cancel := context.WithCancel(c.ctx)
 		c.loops.Store(name, cancel)
 		c := clock.FromContext(ctx)
-		go loop(loopCtx, c, factory, name, 2*c.Until(expires.AsTime())/3)
+		go loop(loopCtx, c.Timer(2*c.Until(expires.AsTime())/3), factory, name)
 	}
 	return registered, nil
 }
@@ -65,18 +65,17 @@ func (c *client) stop(name string) {
 }
 
 // loop ends when a refresh succeeds, for that cancels ctx and starts another.
-func loop(ctx context.Context, c clock.Clock, factory begin.EventFactory, name string, pause time.Duration) {
+func loop(ctx context.Context, timer clock.Timer, factory begin.EventFactory, name string) {
+	defer timer.Stop()
 	for {
-		timer := c.Timer(pause)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
 		case <-timer.C():
 		}
-		pause = retryInterval
 		for err := range factory.Register(begin.CancelContext(ctx)) {
 			log.FromContext(ctx).Warnf("refresh endpoint %s: %v", name, err)
 		}
+		timer.Reset(retryInterval)
 	}
 }

@@ -64,7 +64,7 @@ type client[T either.Resource[T], Q, F any] struct {
 
 func (c *client[T, Q, F]) Register(ctx context.Context, in T, opts ...grpc.CallOption) (T, error) {
 	return repeat(ctx, c.ctx, c.interval, "register", func() (T, error) {
-		tryCtx, cancel := clock.FromContext(c.ctx).WithTimeout(ctx, c.tryTimeout)
+		tryCtx, cancel := clock.FromContext(ctx).WithTimeout(ctx, c.tryTimeout)
 		defer cancel()
 		return either.NextClient[T, Q, F](ctx).Register(tryCtx, in.Clone(), opts...)
 	})
@@ -80,7 +80,7 @@ func (c *client[T, Q, F]) Find(ctx context.Context, in Q, opts ...grpc.CallOptio
 
 func (c *client[T, Q, F]) Unregister(ctx context.Context, in T, opts ...grpc.CallOption) (*emptypb.Empty, error) {
 	return repeat(ctx, c.ctx, c.interval, "unregister", func() (*emptypb.Empty, error) {
-		tryCtx, cancel := clock.FromContext(c.ctx).WithTimeout(ctx, c.tryTimeout)
+		tryCtx, cancel := clock.FromContext(ctx).WithTimeout(ctx, c.tryTimeout)
 		defer cancel()
 		return either.NextClient[T, Q, F](ctx).Unregister(tryCtx, in.Clone(), opts...)
 	})
@@ -99,7 +99,7 @@ func repeat[R any](ctx, chainCtx context.Context, interval time.Duration, what s
 		}
 		log.FromContext(ctx).Debugf("%s: %v; next try in %v", what, err, interval)
 		select {
-		case <-clock.FromContext(chainCtx).After(interval):
+		case <-clock.FromContext(ctx).After(interval):
 			continue
 		case <-ctx.Done():
 			return out, fmt.Errorf("%s: %w; the last try: %w", what, ctx.Err(), reason)
