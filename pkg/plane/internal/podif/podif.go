@@ -42,6 +42,36 @@ func Check(k plane.Kernel) error {
 	return nil
 }
 
+// Find looks for the interface of a port that outlived the process that made it:
+// one of its name, of a kind that lives by itself, that has its alias. It is nil
+// if there is none. An error wraps ErrNameTaken if somebody else's has the name.
+func Find(h *netlink.Handle, k plane.Kernel) (netlink.Link, error) {
+	l, err := h.LinkByName(k.Name)
+	var none netlink.LinkNotFoundError
+	switch {
+	case errors.As(err, &none):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("look for interface %s: %w", k.Name, err)
+	}
+	switch l.(type) {
+	case *netlink.Veth, *netlink.Vxlan, *netlink.Vlan:
+		if k.Alias != "" && l.Attrs().Alias == k.Alias {
+			return l, nil
+		}
+	}
+	return nil, fmt.Errorf("make interface %s: %w", k.Name, ErrNameTaken)
+}
+
+// Evict deletes an interface that Find has found.
+func Evict(h *netlink.Handle, l netlink.Link) error {
+	// The end of a veth pair may have gone with the other one.
+	if err := h.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("remove interface %s, left over from before: %w", l.Attrs().Name, err)
+	}
+	return nil
+}
+
 // MAC is a locally administered address for an interface of a connection. It is
 // the same whenever the interface is made, so that a restart leaves the
 // neighbours' tables right.

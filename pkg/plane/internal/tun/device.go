@@ -15,6 +15,7 @@ import (
 
 	"github.com/nsm-afxdp/forwarder/internal/netns"
 	"github.com/nsm-afxdp/forwarder/pkg/packet"
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
 	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/podif"
 )
 
@@ -33,13 +34,22 @@ type Device struct {
 }
 
 // Open makes the device in its namespace and sets it up. It lives as long as the
-// descriptor, which does not block. fault is called before each step, with its
+// descriptor, which does not block. An interface with its name and alias that
+// outlived another process makes room. fault is called before each step, with its
 // name; an error from it ends Open like one of the step.
 //
 // An error wraps podif.ErrNameTaken if there is an interface of that name.
 func (d *Device) Open(fault func(string) error) (fd int, err error) {
 	fd = -1
 	err = netns.Do(d.NetNS, func() (err error) {
+		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return fmt.Errorf("open rtnetlink socket: %w", err)
+		}
+		defer h.Close()
+		if err := d.makeRoom(h); err != nil {
+			return err
+		}
 		if err := fault("create"); err != nil {
 			return err
 		}
@@ -49,13 +59,21 @@ func (d *Device) Open(fault func(string) error) (fd int, err error) {
 		if err := fault("configure"); err != nil {
 			return err
 		}
-		return d.configure()
+		return podif.Configure(h, d.Name, podif.Settings{Alias: d.Alias, MAC: d.MAC, MTU: d.MTU, Queue: queueLen})
 	})
 	if err != nil && fd >= 0 {
 		_ = unix.Close(fd)
 		fd = -1
 	}
 	return fd, err
+}
+
+func (d *Device) makeRoom(h *netlink.Handle) error {
+	l, err := podif.Find(h, plane.Kernel{Name: d.Name, Alias: d.Alias})
+	if err != nil || l == nil {
+		return err
+	}
+	return podif.Evict(h, l)
 }
 
 func (d *Device) create() (int, error) {
@@ -99,14 +117,4 @@ func (d *Device) attach(fd int) error {
 		return fmt.Errorf("set offload of %s: %w", d.Name, err)
 	}
 	return nil
-}
-
-// configure runs in the namespace of the device.
-func (d *Device) configure() error {
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("open rtnetlink socket: %w", err)
-	}
-	defer h.Close()
-	return podif.Configure(h, d.Name, podif.Settings{Alias: d.Alias, MAC: d.MAC, MTU: d.MTU, Queue: queueLen})
 }

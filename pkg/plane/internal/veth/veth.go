@@ -97,20 +97,12 @@ func (p *Pair) configure(mtu int, fault func(string) error) error {
 func (p *Pair) adopt() (bool, error) {
 	var found [2]netlink.Link
 	for i, e := range p.ends {
-		l, err := e.handle.LinkByName(e.port.Name)
-		var none netlink.LinkNotFoundError
-		switch {
-		case errors.As(err, &none):
-			continue
-		case err != nil:
-			return false, fmt.Errorf("look for interface %s: %w", e.port.Name, err)
+		var err error
+		if found[i], err = podif.Find(e.handle, e.port); err != nil {
+			return false, fmt.Errorf("%s: %w", e.port, err)
 		}
-		if l.Type() != "veth" || e.port.Alias == "" || l.Attrs().Alias != e.port.Alias {
-			return false, fmt.Errorf("%s: %w", e.port, podif.ErrNameTaken)
-		}
-		found[i] = l
 	}
-	if a, b := found[0], found[1]; a != nil && b != nil &&
+	if a, b := found[0], found[1]; a != nil && b != nil && a.Type() == "veth" && b.Type() == "veth" &&
 		a.Attrs().ParentIndex == b.Attrs().Index && b.Attrs().ParentIndex == a.Attrs().Index {
 		p.ends[0].index, p.ends[1].index = a.Attrs().Index, b.Attrs().Index
 		return true, nil
@@ -119,9 +111,8 @@ func (p *Pair) adopt() (bool, error) {
 		if l == nil {
 			continue
 		}
-		// The end of a pair may have gone with the other one.
-		if err := p.ends[i].handle.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
-			return false, fmt.Errorf("remove %s, left over from before: %w", p.ends[i].port, err)
+		if err := podif.Evict(p.ends[i].handle, l); err != nil {
+			return false, err
 		}
 	}
 	return false, nil
@@ -176,6 +167,9 @@ func (p *Pair) Counters() [2]plane.Counters {
 	}
 	return c
 }
+
+// Release lets go of the pair, and the kernel keeps it.
+func (p *Pair) Release() { p.closeHandles() }
 
 // Close deletes the pair, if it is there.
 func (p *Pair) Close() error {
