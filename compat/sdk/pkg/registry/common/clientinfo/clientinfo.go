@@ -46,11 +46,11 @@ func labelled(ctx context.Context, nse *registry.NetworkServiceEndpoint) *regist
 		nse.NetworkServiceLabels = make(map[string]*registry.NetworkServiceLabels)
 	}
 	for _, service := range nse.GetNetworkServiceNames() {
-		labels := nse.NetworkServiceLabels[service]
-		if labels == nil {
-			labels = new(registry.NetworkServiceLabels)
-			nse.NetworkServiceLabels[service] = labels
+		if nse.NetworkServiceLabels[service] == nil {
+			nse.NetworkServiceLabels[service] = new(registry.NetworkServiceLabels)
 		}
+	}
+	for _, labels := range nse.NetworkServiceLabels {
 		if labels.Labels == nil {
 			labels.Labels = make(map[string]string)
 		}
