@@ -21,6 +21,19 @@ import (
 // spillSize is room for what a large packet has beyond one UMEM frame.
 const spillSize = 72 << 10
 
+// From a pod to the tunnel:
+//
+//  1. receive reads a burst, each packet with its Offload straight into a UMEM
+//     frame with room in front, and what a large one has beyond that into the
+//     worker's spill.
+//  2. pass gives the burst to the tunnel, at once after a large packet.
+//
+// And from the tunnel to the pod:
+//
+//  1. send has the burst's TCP segments put together.
+//  2. Each packet that comes of it is written by one call, from the UMEM frames
+//     that its pieces lie in.
+
 // kernelPort is a TAP or TUN device in a pod. Packets come and go with an
 // Offload in front, so that the pod's kernel may leave large ones whole.
 type kernelPort struct {

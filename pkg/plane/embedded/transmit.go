@@ -6,6 +6,17 @@ import (
 	"github.com/nsm-afxdp/forwarder/pkg/xsk"
 )
 
+// A packet on its way to the ring:
+//
+//  1. take gives a free UMEM frame, out of a stock that Alloc fills up.
+//  2. Somebody fills it, and leaves it with queue.
+//  3. push moves what was queued onto the TX ring, when the queue is full and at
+//     the end of a turn (flush).
+//  4. kick has the kernel send what is on the ring. In copy mode that is where
+//     the time goes.
+//
+// The kernel gives the frame back by the COMPLETION ring, and Alloc finds it there.
+
 // txState is what a worker is about to send.
 type txState struct {
 	stock [burstSize]uint64 // free UMEM frames
