@@ -23,6 +23,8 @@ type tcpPacket struct {
 	payload []byte
 	udp     bool
 	source  uint16
+	ack     uint32
+	window  uint16
 }
 
 func (p tcpPacket) String() string {
@@ -71,9 +73,9 @@ func (p tcpPacket) build() []byte {
 		binary.BigEndian.PutUint16(l4[4:], uint16(UDPLen+len(p.payload)))
 	} else {
 		binary.BigEndian.PutUint32(l4[4:], p.seq)
-		binary.BigEndian.PutUint32(l4[8:], 77)
+		binary.BigEndian.PutUint32(l4[8:], 77+p.ack)
 		l4[12], l4[13] = byte(len(l4)/4)<<4, p.flags
-		binary.BigEndian.PutUint16(l4[14:], 512)
+		binary.BigEndian.PutUint16(l4[14:], 512+p.window)
 		for i := range p.options {
 			l4[tcpLen+i] = 1 // no operation
 		}

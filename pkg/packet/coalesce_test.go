@@ -119,6 +119,12 @@ func TestWhatIsPutTogether(t *testing.T) {
 		{"other options", func(a, _ *flow) [][]byte {
 			return [][]byte{a.next(nil), a.next(func(p *tcpPacket) { p.options = 4 })}
 		}, []int{1, 1}},
+		{"another acknowledgement", func(a, _ *flow) [][]byte {
+			return [][]byte{a.next(nil), a.next(func(p *tcpPacket) { p.ack = 1 })}
+		}, []int{1, 1}},
+		{"another window", func(a, _ *flow) [][]byte {
+			return [][]byte{a.next(nil), a.next(func(p *tcpPacket) { p.window = 1 })}
+		}, []int{1, 1}},
 		{"a wrong checksum", func(a, _ *flow) [][]byte {
 			bad := a.next(nil)
 			bad[len(bad)-1] ^= 1
