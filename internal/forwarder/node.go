@@ -142,9 +142,9 @@ func (n *node) attach(c *Config, log *slog.Logger) error {
 }
 
 func (n *node) openSockets(c *Config) error {
-	set, err := xsk.OpenSet(n.uplink.Index(), n.uplink.Queues(), xsk.Config{
-		Mode: socketModes[c.AFXDPMode], HugePages: c.HugePages,
-	})
+	cfg := embedded.SocketConfig(n.uplink.MTU(), n.uplink.Queues())
+	cfg.Mode, cfg.HugePages = socketModes[c.AFXDPMode], c.HugePages
+	set, err := xsk.OpenSet(n.uplink.Index(), n.uplink.Queues(), cfg)
 	if err != nil {
 		return err
 	}
@@ -176,6 +176,7 @@ func (n *node) describe(s *status.Status) error {
 	}
 	s.Uplink = u
 	s.Hops = n.uplink.Hops()
+	s.Drops = n.drops()
 	s.Settings = n.settings.Changes()
 	counters, err := n.classifier.Counters()
 	if err != nil {
@@ -197,3 +198,17 @@ func (n *node) describe(s *status.Status) error {
 	}
 	return nil
 }
+
+// drops are the packets that the plane dropped, by reason.
+func (n *node) drops() map[string]uint64 {
+	if p, ok := n.plane.(interface{ Drops() map[string]uint64 }); ok {
+		return p.Drops()
+	}
+	return nil
+}
+
+// underlay is the uplink as tunnels may use it.
+type underlay struct{ *uplink.Uplink }
+
+// MTU of the uplink, as far as the plane can use it.
+func (u underlay) MTU() int { return embedded.UnderlayMTU(u.Uplink.MTU()) }

@@ -127,7 +127,7 @@ func serve(ctx context.Context, c *Config, n *node, identity *service.Identity, 
 	// The chain outlives ctx a little: it closes its connections when the
 	// server has stopped.
 	chainCtx, stopChain := context.WithCancel(context.WithoutCancel(ctx))
-	endpoint, err := chain.NewServer(chainCtx, identity.Tokens, n.plane, n.uplink,
+	endpoint, err := chain.NewServer(chainCtx, identity.Tokens, n.plane, underlay{n.uplink},
 		chain.WithName(c.Name),
 		chain.WithConnectTo(&c.ConnectTo),
 		chain.WithDialTimeout(c.DialTimeout),
@@ -167,7 +167,7 @@ func serve(ctx context.Context, c *Config, n *node, identity *service.Identity, 
 
 // serveMetrics answers Prometheus.
 func serveMetrics(ctx context.Context, c *Config, n *node, collector *metrics.Collector, fail context.CancelCauseFunc) error {
-	for _, collect := range []prometheus.Collector{collector, metrics.NewClassifierCollector(n.classifier.Counters)} {
+	for _, collect := range []prometheus.Collector{collector, metrics.NewClassifierCollector(n.classifier.Counters), metrics.NewDropsCollector(n.drops)} {
 		if err := prometheus.Register(collect); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}

@@ -33,8 +33,10 @@ type Status struct {
 	Settings []uplink.Change `json:"settings,omitempty"`
 	// Counters of the classifier, those that have counted something.
 	Counters []Counter `json:"counters"`
-	Pinholes []Pinhole `json:"pinholes"`
-	Links    []Link    `json:"links"`
+	// Drops are packets that the plane dropped, by reason.
+	Drops    map[string]uint64 `json:"drops,omitempty"`
+	Pinholes []Pinhole         `json:"pinholes"`
+	Links    []Link            `json:"links"`
 }
 
 // Uplink is the link to other nodes.

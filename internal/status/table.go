@@ -5,6 +5,8 @@ package status
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -36,6 +38,12 @@ func (s *Status) WriteTable(w io.Writer) error {
 	row("\nCLASSIFIER\tREASON\tPACKETS\tBYTES")
 	for _, c := range s.Counters {
 		row("%s\t%s\t%d\t%d", c.Verdict, c.Reason, c.Packets, c.Bytes)
+	}
+	if len(s.Drops) > 0 {
+		row("\nDROPPED BY THE PLANE\tPACKETS")
+		for _, reason := range slices.Sorted(maps.Keys(s.Drops)) {
+			row("%s\t%d", reason, s.Drops[reason])
+		}
 	}
 	row("\nPINHOLE\tCONNECTIONS")
 	for _, p := range s.Pinholes {
