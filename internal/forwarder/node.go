@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -176,7 +177,7 @@ func (n *node) describe(s *status.Status) error {
 	}
 	s.Uplink = u
 	s.Hops = n.uplink.Hops()
-	s.Drops = n.drops()
+	s.Drops = n.someDrops()
 	s.Settings = n.settings.Changes()
 	counters, err := n.classifier.Counters()
 	if err != nil {
@@ -205,6 +206,13 @@ func (n *node) drops() map[string]uint64 {
 		return p.Drops()
 	}
 	return nil
+}
+
+// someDrops are the drops, without reasons that there were none for.
+func (n *node) someDrops() map[string]uint64 {
+	drops := n.drops()
+	maps.DeleteFunc(drops, func(_ string, packets uint64) bool { return packets == 0 })
+	return drops
 }
 
 // underlay is the uplink as tunnels may use it.
