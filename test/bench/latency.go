@@ -4,11 +4,11 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"runtime"
 	"time"
 
@@ -95,23 +95,23 @@ func pingPong(ctx context.Context, fd int, pause, d time.Duration) ([]time.Durat
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	const warmUp = 20
-	datagram := make([]byte, 64-14-20-8)
-	answer := make([]byte, 64)
+	datagram := make([]byte, 64-headers)
 	var round []time.Duration
+	var number uint64
 	lost := 0
 	for end := time.Now().Add(d); time.Now().Before(end) && ctx.Err() == nil; {
+		number++
+		binary.BigEndian.PutUint64(datagram, number)
 		started := time.Now()
 		if _, err := unix.Write(fd, datagram); err != nil {
 			return nil, fmt.Errorf("send to the echo: %w", err)
 		}
-		_, err := unix.Read(fd, answer)
-		switch {
-		case errors.Is(err, unix.EAGAIN):
-			if lost++; lost > 3 {
-				return nil, fmt.Errorf("echo: %w", os.ErrDeadlineExceeded)
-			}
+		err := awaitAnswer(fd, number)
+		if errors.Is(err, unix.EAGAIN) && lost < 3 {
+			lost++
 			continue
-		case err != nil && !errors.Is(err, unix.EINTR):
+		}
+		if err != nil {
 			return nil, fmt.Errorf("receive from the echo: %w", err)
 		}
 		round = append(round, time.Since(started))
@@ -124,4 +124,20 @@ func pingPong(ctx context.Context, fd int, pause, d time.Duration) ([]time.Durat
 		return nil, fmt.Errorf("only %d rounds in %s", len(round), d)
 	}
 	return round[warmUp:], ctx.Err()
+}
+
+// awaitAnswer reads the answer with this number. Others are late, to what was
+// taken for lost.
+func awaitAnswer(fd int, number uint64) error {
+	var answer [64]byte
+	for {
+		n, err := unix.Read(fd, answer[:])
+		switch {
+		case errors.Is(err, unix.EINTR): // the Go scheduler's signals
+		case err != nil:
+			return err
+		case n >= 8 && binary.BigEndian.Uint64(answer[:]) == number:
+			return nil
+		}
+	}
 }

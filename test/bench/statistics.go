@@ -49,11 +49,16 @@ func searchRate(trials int, offer func(rate float64) (trial, error)) (ndr, most 
 	if err != nil {
 		return 0, 0, err
 	}
-	low, high := 0.0, 2*flood.delivered
 	if flood.loss() < lossFree {
+		// The generator is the limit. See what it can do.
+		for range trials / 2 {
+			if _, err := try(math.Inf(1)); err != nil {
+				return 0, 0, err
+			}
+		}
 		return ndr, most, nil
 	}
-	high = min(high, flood.offered)
+	low, high := 0.0, min(2*flood.delivered, flood.offered)
 	rate := flood.delivered
 	for range trials {
 		t, err := try(rate)
