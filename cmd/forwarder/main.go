@@ -20,15 +20,19 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
-	defer stop()
-	if err := newCommand().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "forwarder:", err)
-		var code exitCode
-		if errors.As(err, &code) {
-			os.Exit(code.code)
-		}
-		os.Exit(1)
+	// The second signal ends the process at once.
+	context.AfterFunc(ctx, stop)
+	err := newCommand().ExecuteContext(ctx)
+	stop()
+	if err == nil {
+		return
 	}
+	fmt.Fprintln(os.Stderr, "forwarder:", err)
+	var code exitCode
+	if errors.As(err, &code) {
+		os.Exit(code.code)
+	}
+	os.Exit(service.ExitFailure)
 }
 
 // exitCode is an error that ends the process with a code of its own.

@@ -191,7 +191,7 @@ func (n *node) describe(s *status.Status) error {
 		}
 	}
 	for _, p := range n.classifier.Pinholes() {
-		s.Pinholes = append(s.Pinholes, status.Pinhole{To: p.Pinhole.String(), References: p.References})
+		s.Pinholes = append(s.Pinholes, status.Pinhole{To: p.String(), References: p.References})
 	}
 	links := n.plane.Links()
 	for i := range links {

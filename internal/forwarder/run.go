@@ -43,7 +43,7 @@ func Run(ctx context.Context, c *Config) (err error) {
 	phase := newPhases(ctx)
 
 	phase("start telemetry")
-	stopTelemetry, err := c.Telemetry.Start(ctx, c.Name)
+	stopTelemetry, err := c.Start(ctx, c.Name)
 	if err != nil {
 		return err
 	}

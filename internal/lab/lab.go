@@ -232,7 +232,7 @@ func (l *Lab) Close() error {
 		errs = append(errs, ns.remove())
 	}
 	for _, n := range l.Nodes {
-		errs = append(errs, n.Namespace.remove())
+		errs = append(errs, n.remove())
 	}
 	if l.Dir != "" {
 		errs = append(errs, removeDir(l.Dir))

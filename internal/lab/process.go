@@ -163,7 +163,7 @@ func (p *Process) Await(ctx context.Context, what string, ok func() bool) error 
 		case <-ctx.Done():
 			return fmt.Errorf("%s: %s: %w\n%s", p.Name, what, ctx.Err(), p.Tail(15))
 		case <-p.done:
-			return fmt.Errorf("%s ended before %s: %v\n%s", p.Name, what, p.err, p.Tail(15))
+			return fmt.Errorf("%s ended before it was %s: %w\n%s", p.Name, what, p.err, p.Tail(15))
 		case <-tick.C:
 		}
 	}

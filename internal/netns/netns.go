@@ -54,10 +54,10 @@ func Do(path string, f func() error) error {
 	return elsewhere(enter, f)
 }
 
-// New makes a network namespace that lives until close is called, or until
+// New makes a network namespace that lives until remove is called, or until
 // nobody is in it and nobody else has it open. The path is good in this process
 // and in others that may look into it.
-func New() (path string, close func() error, err error) {
+func New() (path string, remove func() error, err error) {
 	var made netns.NsHandle
 	enter := func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -140,7 +140,7 @@ func (v *visit) run() {
 }
 
 // restore is a variable so that a test can make it fail.
-var restore = func(home netns.NsHandle) error { return netns.Set(home) }
+var restore = netns.Set
 
 // Identity is what tells network namespaces apart: device and inode of the
 // file at path. Two paths name the same namespace if both numbers are equal.
@@ -157,7 +157,7 @@ func Identity(path string) (dev, ino uint64, err error) {
 	if err := unix.Fstat(int(ns), &st); err != nil {
 		return 0, 0, fmt.Errorf("stat network namespace %s: %w", path, err)
 	}
-	return uint64(st.Dev), st.Ino, nil
+	return st.Dev, st.Ino, nil
 }
 
 // NetlinkHandle opens an rtnetlink socket in the namespace at path. Any thread

@@ -46,7 +46,7 @@ func Ask(ctx context.Context, src, dst netip.Addr, count int, interval time.Dura
 	// await ends with the read deadline at the latest.
 	wait := func(err error) error {
 		_ = conn.SetReadDeadline(time.Unix(1, 0))
-		<-answered
+		_ = <-answered
 		return err
 	}
 	ticker := time.NewTicker(interval)

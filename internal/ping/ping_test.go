@@ -66,7 +66,7 @@ func namespace(t *testing.T) string {
 	return path
 }
 
-func ask(t *testing.T, in, src, dst string, timeout time.Duration) (err error, took time.Duration) {
+func ask(t *testing.T, in, src, dst string, timeout time.Duration) (took time.Duration, err error) {
 	t.Helper()
 	started := time.Now()
 	err = netns.Do(in, func() error {
@@ -74,7 +74,7 @@ func ask(t *testing.T, in, src, dst string, timeout time.Duration) (err error, t
 		defer cancel()
 		return ping.Ask(ctx, netip.MustParseAddr(src), netip.MustParseAddr(dst), 4, timeout/5)
 	})
-	return err, time.Since(started)
+	return time.Since(started), err
 }
 
 func TestHostsAreAskedForASignOfLife(t *testing.T) {
@@ -88,16 +88,16 @@ func TestHostsAreAskedForASignOfLife(t *testing.T) {
 				return os.WriteFile("/proc/sys/net/ipv4/ping_group_range", []byte(sockets.groups), 0)
 			}))
 			for _, alive := range [][2]string{{"127.0.0.1", "127.0.0.1"}, {"127.0.0.1", "192.0.2.1"}, {"::1", "::1"}, {"::1", "2001:db8::1"}} {
-				err, took := ask(t, in, alive[0], alive[1], 5*time.Second)
+				took, err := ask(t, in, alive[0], alive[1], 5*time.Second)
 				require.NoError(t, err, "%v", alive)
 				require.Less(t, took, time.Second, "the first answer must do")
 			}
 			for _, dead := range [][2]string{{"192.0.2.1", "192.0.2.77"}, {"2001:db8::1", "2001:db8::77"}, {"192.0.2.1", "198.51.100.1"}} {
-				err, took := ask(t, in, dead[0], dead[1], 300*time.Millisecond)
+				took, err := ask(t, in, dead[0], dead[1], 300*time.Millisecond)
 				require.ErrorIs(t, err, context.DeadlineExceeded, "%v", dead)
 				require.InDelta(t, 0.3, took.Seconds(), 0.25)
 			}
-			err, _ := ask(t, in, "203.0.113.1", "127.0.0.1", time.Second)
+			_, err := ask(t, in, "203.0.113.1", "127.0.0.1", time.Second)
 			require.ErrorContains(t, err, "203.0.113.1", "a source that is not ours")
 		})
 	}

@@ -107,8 +107,8 @@ func TestWhatIsPutTogether(t *testing.T) {
 			return [][]byte{a.next(nil), a.next(func(p *tcpPacket) { p.flags |= tcpFIN })}
 		}, []int{1, 1}},
 		{"a congestion mark", func(a, _ *flow) [][]byte {
+			a.next(nil)
 			second := a.next(nil)
-			second = a.next(nil)
 			second[EthernetLen+1] |= 3
 			clear(second[EthernetLen+10 : EthernetLen+12])
 			Sum(0).Add(second[EthernetLen : EthernetLen+IPv4Len]).Put(second[EthernetLen+10:])

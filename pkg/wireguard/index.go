@@ -46,7 +46,7 @@ func newIndexTable() *indexTable {
 
 // lookup returns the sessions with this index, mostly one or none.
 func (t *indexTable) lookup(index uint32) []*session {
-	e := (*t.slots.Load()).find(index).Load()
+	e := t.slots.Load().find(index).Load()
 	if e == nil {
 		return nil
 	}
@@ -87,7 +87,7 @@ func (t *indexTable) add(s *session) {
 func (t *indexTable) remove(s *session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	slot := (*t.slots.Load()).find(s.index)
+	slot := t.slots.Load().find(s.index)
 	old := slot.Load()
 	if old == nil || !slices.Contains(old.sessions, s) {
 		return

@@ -34,7 +34,6 @@ func main() {
 	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	s := &summary{verbose: *verbose, output: map[test][]string{}}
 	for _, module := range strings.Split(*modules, ",") {
 		args := []string{"test", "-json", "-p", "2", "-timeout", timeout.String()}
@@ -46,6 +45,7 @@ func main() {
 			s.failed = append(s.failed, test{Package: module, Test: "(go test)"})
 		}
 	}
+	stop()
 	s.print()
 	if len(s.failed) > 0 || s.passed == 0 {
 		os.Exit(1)

@@ -71,7 +71,10 @@ func (s *server) watch(ctx context.Context, connID string, isClient bool, factor
 	err := s.tenants.add(ns, id, func() {
 		logger.Infof("%s: no process is left in its pod, closing connection %s", k, connID)
 		select {
-		case <-factory.Close():
+		case err := <-factory.Close():
+			if err != nil {
+				logger.Warnf("close connection %s: %v", connID, err)
+			}
 		case <-s.ctx.Done():
 		}
 	})

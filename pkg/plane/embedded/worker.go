@@ -98,12 +98,13 @@ func (w *worker) run() {
 			n += w.serve(w.poll.poll())
 		}
 		w.flush()
-		if n > 0 {
+		switch {
+		case n > 0:
 			idle = false
-		} else if !idle {
+		case !idle:
 			idle = true
 			worked = time.Now()
-		} else {
+		default:
 			_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 		}
 		if w.called.Load() && w.runCalls() {
@@ -137,21 +138,20 @@ func (w *worker) patience() int {
 }
 
 // do runs a function on the worker's goroutine and returns when it has run.
-// Whatever the worker had read from tables before, it has let go then. It
-// returns false if the worker has stopped.
-func (w *worker) do(f func()) bool {
+// Whatever the worker had read from tables before, it has let go then. When
+// the worker has stopped, f does not run.
+func (w *worker) do(f func()) {
 	ran := make(chan struct{})
 	w.mu.Lock()
 	if w.stopped {
 		w.mu.Unlock()
-		return false
+		return
 	}
 	w.calls = append(w.calls, func() { f(); close(ran) })
 	w.called.Store(true)
 	w.poll.wake()
 	w.mu.Unlock()
 	<-ran
-	return true
 }
 
 // stop ends the worker and waits for it.
