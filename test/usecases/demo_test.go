@@ -46,9 +46,9 @@ func TestDemo(t *testing.T) {
 
 func TestDemoInterruptedAtAnyStepLeavesNothing(t *testing.T) {
 	t.Parallel()
-	for range 8 {
+	for range 6 {
 		demo, out, tmp := runDemo(t)
-		moment := rand.N(7 * time.Second)
+		moment := rand.N(5 * time.Second)
 		time.Sleep(moment)
 		require.NoError(t, demo.Process.Signal(syscall.SIGINT))
 		interrupted := time.Now()
