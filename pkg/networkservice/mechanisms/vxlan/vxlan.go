@@ -41,18 +41,19 @@ type end struct {
 func newPort(local, remote end, vni uint32) (plane.VXLAN, error) {
 	l, ok1 := netip.AddrFromSlice(local.ip)
 	r, ok2 := netip.AddrFromSlice(remote.ip)
+	l, r = l.Unmap(), r.Unmap()
 	switch {
 	case !ok1:
 		return plane.VXLAN{}, errors.New("vxlan mechanism: no tunnel address of this node given")
 	case !ok2 || r.IsUnspecified() || r.IsMulticast():
 		return plane.VXLAN{}, fmt.Errorf("vxlan mechanism: %q is no tunnel address of a peer", remote.ip)
-	case l.Unmap().Is4() != r.Unmap().Is4():
-		return plane.VXLAN{}, fmt.Errorf("vxlan mechanism: tunnel addresses %s and %s are of different families", l.Unmap(), r.Unmap())
+	case l.Is4() != r.Is4():
+		return plane.VXLAN{}, fmt.Errorf("vxlan mechanism: tunnel addresses %s and %s are of different families", l, r)
 	case vni >= 1<<24:
 		return plane.VXLAN{}, fmt.Errorf("vxlan mechanism: VNI %d does not fit 24 bits", vni)
 	}
 	return plane.VXLAN{
-		Local: l.Unmap(), Remote: r.Unmap(),
+		Local: l, Remote: r,
 		LocalPort: local.portOrDefault(), RemotePort: remote.portOrDefault(), VNI: vni,
 	}, nil
 }

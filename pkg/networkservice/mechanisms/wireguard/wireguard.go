@@ -64,10 +64,10 @@ func encodeKey(k *ecdh.PublicKey) string {
 func newPort(key *ecdh.PrivateKey, local netip.AddrPort, peerIP net.IP, peerPort uint16, peerKey string, initiator bool,
 ) (plane.WireGuard, error) {
 	remote, ok := netip.AddrFromSlice(peerIP)
+	remote = remote.Unmap()
 	if !ok || remote.IsUnspecified() || remote.IsMulticast() {
 		return plane.WireGuard{}, fmt.Errorf("wireguard mechanism: %q is no tunnel address of a peer", peerIP)
 	}
-	remote = remote.Unmap()
 	if remote.Is4() != local.Addr().Is4() {
 		return plane.WireGuard{}, fmt.Errorf("wireguard mechanism: tunnel addresses %s and %s are of different families",
 			local.Addr(), remote)
