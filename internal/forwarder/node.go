@@ -145,6 +145,9 @@ func (n *node) attach(c *Config, log *slog.Logger) error {
 func (n *node) openSockets(c *Config) error {
 	cfg := embedded.SocketConfig(n.uplink.MTU(), n.uplink.Queues())
 	cfg.Mode, cfg.HugePages = socketModes[c.AFXDPMode], c.HugePages
+	if c.BusyPoll > 0 {
+		cfg.BusyPoll = xsk.BusyPoll{Duration: c.BusyPoll, Budget: busyPollBudget, Prefer: true}
+	}
 	set, err := xsk.OpenSet(n.uplink.Index(), n.uplink.Queues(), cfg)
 	if err != nil {
 		return err
