@@ -252,21 +252,20 @@ func (d *demo) show(statuses []*status.Status) {
 }
 
 const picture = `
---- the path of a packet ---
+--- the path of a packet, here from client to endpoint ---
 
-  node 1                                            node 2
-  client pod                                        endpoint pod
-    nsm-1 172.16.1.101                                nsm-1... 172.16.1.100
-      |  TAP                                            ^  TAP
-      v                                                 |
-    forwarder                                         forwarder
-      VXLAN or WireGuard                                VXLAN or WireGuard
-      |  AF_XDP socket                                  ^  AF_XDP socket
-      v                                                 |
-    eth0 10.99.0.1 ------------- underlay ----------> eth0 10.99.0.2
-                                                        XDP classifier
-                                                        |
-                                                        +--> everything else: Linux
+  node 1                                  node 2
+  client pod                              endpoint pod
+    nsm-1 172.16.1.101                      172.16.1.100
+      |  TAP (Ethernet), TUN (IP)             ^  TAP, TUN
+      v                                       |
+    forwarder                               forwarder
+      VXLAN (Ethernet), WireGuard (IP)        VXLAN, WireGuard
+      |  AF_XDP socket                        ^  AF_XDP socket
+      v                                       |
+    eth0 10.99.0.1 ------- underlay ------> eth0 10.99.0.2
+                                              XDP classifier
+                                              +--> all else: Linux
 `
 
 func (d *demo) keep(ctx context.Context) {
