@@ -22,6 +22,10 @@ import (
 // pinFolder is the folder of our pins on the bpffs.
 const pinFolder = "nsm-forwarder"
 
+// busyPollBudget is how many packets one busy poll may take, the kernel's own
+// NAPI weight.
+const busyPollBudget = 64
+
 // node is what a run has set up on its node: the uplink, the classifier on it,
 // the sockets and the plane that reads them.
 type node struct {
