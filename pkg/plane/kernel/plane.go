@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/nsm-afxdp/forwarder/internal/netns"
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/uplink"
+)
+
+// Config is what a Plane is made from.
+type Config struct {
+	// Uplink leads to the other nodes. The caller closes it after the plane.
+	Uplink *uplink.Uplink
+	// NetNS is a path to the network namespace of the uplink, empty for the
+	// caller's.
+	NetNS string
+	// KeepLinks: Close leaves the devices that Linux can run by itself in the
+	// pods, for the next process to take over.
+	KeepLinks bool
+	// Log may be nil.
+	Log *slog.Logger
+
+	// fail lets tests make a step of Join fail.
+	fail func(step string) error
+}
+
+// Plane is a plane.Plane.
+type Plane struct {
+	uplink    *uplink.Uplink
+	netns     string
+	keepLinks bool
+	log       *slog.Logger
+	fail      func(step string) error
+	node      *netlink.Handle // in netns
+	kinds     []portKind
+
+	hubs struct {
+		sync.Mutex
+		all map[netip.AddrPort]*hub
+	}
+
+	mu     sync.Mutex
+	closed bool
+	links  map[string]*link
+	claims map[string]string // what only one connection can have, and its id
+}
+
+var _ plane.Plane = (*Plane)(nil)
+
+// New finds out what this kernel can do. It needs CAP_NET_ADMIN in the namespace
+// of the uplink and in those of the pods.
+func New(cfg Config) (*Plane, error) {
+	if cfg.Uplink == nil {
+		return nil, errors.New("start kernel plane: no uplink")
+	}
+	p := &Plane{
+		uplink: cfg.Uplink, netns: cfg.NetNS, keepLinks: cfg.KeepLinks, log: cfg.Log, fail: cfg.fail,
+		links: make(map[string]*link), claims: make(map[string]string),
+	}
+	p.hubs.all = make(map[netip.AddrPort]*hub)
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if p.node, err = netns.NetlinkHandle(cfg.NetNS); err != nil {
+		return nil, fmt.Errorf("start kernel plane: %w", err)
+	}
+	for _, k := range portKinds {
+		if err := k.probe(p.node); err != nil {
+			p.log.Warn("kernel plane does without a kind of port", "kind", k.kind, "reason", err)
+			continue
+		}
+		p.kinds = append(p.kinds, k)
+	}
+	return p, nil
+}
+
+// Kinds lists the kinds of port that this kernel can make, best first.
+func (p *Plane) Kinds(payload plane.Payload) []plane.Kind {
+	var kinds []plane.Kind
+	for _, k := range p.kinds {
+		if k.payload == "" || k.payload == payload {
+			kinds = append(kinds, k.kind)
+		}
+	}
+	return kinds
+}
+
+// fault is the hook of tests.
+func (p *Plane) fault(step string) error {
+	if p.fail == nil {
+		return nil
+	}
+	return p.fail(step)
+}
+
+// Links lists the joined connections, ordered by id.
+func (p *Plane) Links() []plane.Link {
+	p.mu.Lock()
+	links := make([]*link, 0, len(p.links))
+	for _, l := range p.links {
+		links = append(links, l)
+	}
+	p.mu.Unlock()
+	var status []plane.Link
+	for _, l := range links {
+		if s, ok := l.status(); ok {
+			status = append(status, s)
+		}
+	}
+	slices.SortFunc(status, func(a, b plane.Link) int { return strings.Compare(a.ID, b.ID) })
+	return status
+}
+
+// Close leaves all connections, or lets go of them if Config.KeepLinks is set,
+// and frees what the plane has in this process.
+func (p *Plane) Close() error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.closed = true
+	ids := make([]string, 0, len(p.links))
+	for id := range p.links {
+		ids = append(ids, id)
+	}
+	p.mu.Unlock()
+	var errs []error
+	for _, id := range ids {
+		errs = append(errs, p.leave(context.Background(), id, p.keepLinks))
+	}
+	p.node.Close()
+	return errors.Join(errs...)
+}
