@@ -5,6 +5,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"net"
 	"net/url"
 	"path/filepath"
 	"sync"
@@ -258,9 +259,12 @@ func TestARefusalOfTheEndpointReachesTheClientOnce(t *testing.T) {
 
 func TestDialTimeout(t *testing.T) {
 	w := newWorld(t)
-	w.url = &url.URL{Scheme: "unix", Path: filepath.Join(t.TempDir(), "nobody.sock")}
+	w.url = &url.URL{Scheme: "unix", Path: filepath.Join(t.TempDir(), "mute.sock")}
+	mute, err := net.Listen("unix", w.url.Path)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = mute.Close() })
 	start := time.Now()
-	_, err := w.client(t, client.WithDialTimeout(200*time.Millisecond)).Request(t.Context(), request())
+	_, err = w.client(t, client.WithDialTimeout(200*time.Millisecond)).Request(t.Context(), request())
 	require.True(t, errors.Is(err, context.DeadlineExceeded), "%v", err)
 	require.Less(t, time.Since(start), 2*time.Second)
 }

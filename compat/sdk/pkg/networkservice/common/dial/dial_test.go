@@ -5,6 +5,7 @@ package dial_test
 import (
 	"context"
 	"errors"
+	"net"
 	"net/url"
 	"path/filepath"
 	"testing"
@@ -115,9 +116,19 @@ func TestAnOldWayThatIsGoneDoesNotMatter(t *testing.T) {
 }
 
 func TestNobodyThere(t *testing.T) {
-	f := newFixture(t, 50*time.Millisecond)
+	f := newFixture(t, time.Minute)
 	nobody := &url.URL{Scheme: "unix", Path: filepath.Join(t.TempDir(), "nobody.sock")}
-	require.ErrorIs(t, f.request(t, "a", nobody), context.DeadlineExceeded)
+	require.ErrorContains(t, f.request(t, "a", nobody), "cannot be reached")
+	require.Empty(t, f.inside.Requests())
+}
+
+func TestNobodyAnswers(t *testing.T) {
+	f := newFixture(t, 50*time.Millisecond)
+	mute := &url.URL{Scheme: "unix", Path: filepath.Join(t.TempDir(), "mute.sock")}
+	listener, err := net.Listen("unix", mute.Path)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	require.ErrorIs(t, f.request(t, "a", mute), context.DeadlineExceeded)
 	require.Empty(t, f.inside.Requests())
 }
 

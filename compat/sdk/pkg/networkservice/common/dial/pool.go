@@ -181,6 +181,12 @@ func (l *link) ready(ctx context.Context) error {
 			return fmt.Errorf("dial %s: the connection is closed", l.u.String())
 		case connectivity.Idle:
 			l.cc.Connect()
+		case connectivity.TransientFailure:
+			if l.u.Scheme == clienturlctx.UnixURLScheme {
+				// Nobody listens, and on a socket that we hold by its descriptor
+				// nobody will ever again: healing should look elsewhere at once.
+				return fmt.Errorf("dial %s: the peer cannot be reached (%v)", l.u.String(), state)
+			}
 		}
 		if !l.cc.WaitForStateChange(ctx, state) {
 			return fmt.Errorf("dial %s: the peer cannot be reached (%v): %w", l.u.String(), state, ctx.Err())
