@@ -133,6 +133,19 @@ func (d *device) create() error {
 	if err := d.plane.node.LinkAdd(d.make(attrs)); err != nil {
 		return fmt.Errorf("make %s device: %w", d.words, d.reason(err))
 	}
+	if err := d.find(); err != nil {
+		// By its name, since that is all that is known of it.
+		byName := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Name: d.pod.Name}}
+		return errors.Join(err, d.handle.LinkDel(byName))
+	}
+	return nil
+}
+
+// find learns the index of the device that was made.
+func (d *device) find() error {
+	if err := d.plane.fault("find"); err != nil {
+		return err
+	}
 	l, err := d.handle.LinkByName(d.pod.Name)
 	if err != nil {
 		return fmt.Errorf("find interface %s: %w", d.pod.Name, err)

@@ -57,7 +57,7 @@ func TestFailedStepsLeaveNothing(t *testing.T) {
 		port    plane.Port
 		steps   int
 	}{
-		"vxlan":     {plane.Ethernet, tunnel(0, vni, addrs4), 5},
+		"vxlan":     {plane.Ethernet, tunnel(0, vni, addrs4), 6},
 		"veth":      {plane.Ethernet, pods[1].port(t, "nse-1"), 4},
 		"wireguard": {plane.IP, guarded(0, 1, addrs4, false), 5},
 	} {
@@ -244,6 +244,23 @@ func TestVLAN(t *testing.T) {
 	pod.ping(t, "10.7.0.2", 1472)
 	require.NoError(t, p.Leave(t.Context(), "c1"))
 	require.Empty(t, pod.links(t))
+}
+
+// What the device of a tunnel looks like to an operator.
+func TestVXLANDevice(t *testing.T) {
+	u := newUnderlay(t)
+	p := u.start(t, 0, addrs4)
+	pod := newNamespace(t)
+	_, err := p.Join(t.Context(), &plane.Connection{
+		ID: "c1", Payload: plane.Ethernet, MTU: 1400, Client: pod.port(t, "nsm-1"), Endpoint: tunnel(0, vni, addrs4),
+	})
+	require.NoError(t, err)
+	shown := pod.run(t, "ip", "-d", "-o", "link", "show", "nsm-1")
+	for _, want := range []string{
+		"mtu 1400", ",UP,", "alias test nsm-1", "vxlan id 42", "remote 192.0.2.2", "local 192.0.2.1", "dstport 4789", "ttl 64", "nolearning", "df set",
+	} {
+		require.Contains(t, shown, want)
+	}
 }
 
 func TestPatternsFit(t *testing.T) {
