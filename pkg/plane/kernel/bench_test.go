@@ -6,9 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -64,9 +68,9 @@ func join(b *testing.B, p *Plane, payload plane.Payload, client, endpoint plane.
 	require.NoError(b, err)
 }
 
-// BenchmarkTCP compares with devices that iproute2 makes with its own settings.
-// WireGuard is compared with TCP between the nodes, without a tunnel: machines
-// that this runs on may have no other.
+// BenchmarkTCP compares with devices that iproute2 makes with its own settings,
+// and with wireguard-go's own program. Both ends of ours share a process; those
+// of wireguard-go do not.
 func BenchmarkTCP(b *testing.B) {
 	b.Run("veth", func(b *testing.B) {
 		u := newUnderlay(b)
@@ -107,10 +111,40 @@ func BenchmarkTCP(b *testing.B) {
 		for i, pod := range pods {
 			join(b, u.start(b, i, addrs4), plane.IP, pod.port(b, "nsm-1"), guarded(i, 1, addrs4, i == 1))
 			pod.addr(b, "nsm-1", fmt.Sprintf("10.7.0.%d/24", i+1))
+			u.wireguardGo(b, i)
 		}
+		u.nodes[0].run(b, "ping", "-c", "1", "10.8.0.2") // the handshake
 		ratio(b, func() float64 { return iperf(b, pods[0], pods[1], "10.7.0.2") },
-			func() float64 { return iperf(b, u.nodes[0], u.nodes[1], addrs4[1].String()) })
+			func() float64 { return iperf(b, u.nodes[0], u.nodes[1], "10.8.0.2") })
 	})
+}
+
+// wireguardGo runs wireguard-go's own program on node i, with 10.8.0.<i+1>.
+func (u *underlay) wireguardGo(b *testing.B, i int) {
+	b.Helper()
+	for _, tool := range []string{"wireguard-go", "wg"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			b.Skipf("%s is not installed", tool)
+		}
+	}
+	// Names of its control socket are the machine's, not the namespace's.
+	name := fmt.Sprintf("wg%d%c", os.Getpid(), 'a'+i)
+	daemon := u.nodes[i].command("wireguard-go", "-f", name)
+	daemon.Env = append(os.Environ(), "WG_I_PREFER_BUGGY_USERSPACE_TO_POLISHED_KMOD=1")
+	require.NoError(b, daemon.Start())
+	b.Cleanup(func() {
+		_ = daemon.Process.Signal(os.Interrupt)
+		_ = daemon.Wait()
+	})
+	k := keys(2)
+	file := filepath.Join(b.TempDir(), "key")
+	require.NoError(b, os.WriteFile(file, []byte(k[i].private.String()), 0o600))
+	require.Eventually(b, func() bool {
+		return u.nodes[i].command("wg", "set", name, "listen-port", "51821", "private-key", file,
+			"peer", k[1-i].public.String(), "endpoint", addrs4[1-i].String()+":51821", "allowed-ips", "0.0.0.0/0").Run() == nil
+	}, 10*time.Second, 20*time.Millisecond)
+	u.nodes[i].addr(b, name, fmt.Sprintf("10.8.0.%d/24", i+1))
+	u.nodes[i].run(b, "ip", "link", "set", name, "mtu", "1420", "up")
 }
 
 // BenchmarkJoin is set-up and removal of a connection.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -228,4 +229,38 @@ func TestJoinAgain(t *testing.T) {
 		require.Empty(t, p.claims)
 		require.Empty(t, p.Links())
 	})
+}
+
+// Many come and go at once, some under one id.
+func TestConcurrently(t *testing.T) {
+	u := newUnderlay(t)
+	p := u.start(t, 0, addrs4)
+	pods := [2]*namespace{newNamespace(t), newNamespace(t)}
+	fds := len(descriptors(t))
+	var group sync.WaitGroup
+	for i := range 24 {
+		id := i / 2
+		c := &plane.Connection{ID: fmt.Sprint(id), Payload: plane.Ethernet, Client: pods[0].port(t, fmt.Sprint("nsm-", id))}
+		switch id % 3 {
+		case 0:
+			c.Endpoint = tunnel(0, uint32(id), addrs4)
+		case 1:
+			c.Endpoint = pods[1].port(t, fmt.Sprint("nse-", id))
+		default:
+			c.Payload, c.Endpoint = plane.IP, guarded(0, byte(id), addrs4, false)
+		}
+		group.Go(func() {
+			for range 5 {
+				if _, err := p.Join(t.Context(), c); err != nil {
+					t.Error(err)
+				}
+				p.Links()
+				if err := p.Leave(t.Context(), c.ID); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	pristine(t, p, fds, u.nodes[0], pods[:]...)
 }
