@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"go.uber.org/goleak"
 )
@@ -312,4 +313,8 @@ func openFDs(t testing.TB) int {
 		t.Fatal(err)
 	}
 	return len(entries)
+}
+
+func pointer(mem []byte, at int) unsafe.Pointer {
+	return unsafe.Pointer(&mem[at])
 }
