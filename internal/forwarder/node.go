@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 
 	"github.com/nsm-afxdp/forwarder/internal/status"
+	"github.com/nsm-afxdp/forwarder/internal/survivors"
 	"github.com/nsm-afxdp/forwarder/pkg/classifier"
-	"github.com/nsm-afxdp/forwarder/pkg/plane"
 	"github.com/nsm-afxdp/forwarder/pkg/plane/embedded"
 	"github.com/nsm-afxdp/forwarder/pkg/uplink"
 	"github.com/nsm-afxdp/forwarder/pkg/xsk"
@@ -33,7 +33,7 @@ type node struct {
 	uplink     *uplink.Uplink
 	classifier *classifier.Classifier
 	sockets    *xsk.Set
-	plane      plane.Plane
+	plane      *survivors.Plane
 
 	undo []func() error
 }
@@ -62,8 +62,12 @@ func setUp(c *Config, log *slog.Logger) (_ *node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n.plane = p
-	n.onTearDown(p.Close)
+	kept, err := survivors.Keep(p, c.StateFile+".links", c.MaxTokenLifetime, log)
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	n.plane = kept
+	n.onTearDown(kept.Close)
 	// Frames come from here on; until there are pinholes, none do.
 	if err := n.sockets.Register(n.classifier.Sockets()); err != nil {
 		return nil, err
@@ -207,17 +211,9 @@ func (n *node) describe(s *status.Status) error {
 	return nil
 }
 
-// drops are the packets that the plane dropped, by reason.
-func (n *node) drops() map[string]uint64 {
-	if p, ok := n.plane.(interface{ Drops() map[string]uint64 }); ok {
-		return p.Drops()
-	}
-	return nil
-}
-
 // someDrops are the drops, without reasons that there were none for.
 func (n *node) someDrops() map[string]uint64 {
-	drops := n.drops()
+	drops := n.plane.Drops()
 	maps.DeleteFunc(drops, func(_ string, packets uint64) bool { return packets == 0 })
 	return drops
 }

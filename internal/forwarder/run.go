@@ -167,7 +167,7 @@ func serve(ctx context.Context, c *Config, n *node, identity *service.Identity, 
 
 // serveMetrics answers Prometheus.
 func serveMetrics(ctx context.Context, c *Config, n *node, collector *metrics.Collector, fail context.CancelCauseFunc) error {
-	for _, collect := range []prometheus.Collector{collector, metrics.NewClassifierCollector(n.classifier.Counters), metrics.NewDropsCollector(n.drops)} {
+	for _, collect := range []prometheus.Collector{collector, metrics.NewClassifierCollector(n.classifier.Counters), metrics.NewDropsCollector(n.plane.Drops)} {
 		if err := prometheus.Register(collect); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}

@@ -90,6 +90,25 @@ func TestLocalConnectionSurvivesTheForwarder(t *testing.T) {
 	requireNothingLeft(t, l, k.nsc.Pod, k.nse.Pod)
 }
 
+// TestLocalConnectionClosedWhileTheForwarderIsDead has the client end while
+// nobody could close its connection: the pair is removed when no token speaks
+// for it any more.
+func TestLocalConnectionClosedWhileTheForwarderIsDead(t *testing.T) {
+	l := startLab(t, lab.Config{MaxTokenLifetime: 5 * time.Second})
+	k := link(t, l, localCase)
+	pause, err := lab.Background(k.nsc.Pod.Path, "sleep", "60")
+	require.NoError(t, err)
+	defer pause.Kill()
+	l.Nodes[0].Forwarder.Kill()
+	k.nsc.Kill()
+	require.NotEmpty(t, interfaces(t, k.nsc.Pod), "the pair outlives the forwarder")
+
+	require.NoError(t, l.Nodes[0].RestartForwarder(within(t, 10*time.Second)))
+	eventually(t, 20*time.Second, "the pair is gone from both pods", func() bool {
+		return len(interfaces(t, k.nsc.Pod)) == 0 && len(interfaces(t, k.nse.Pod)) == 0
+	})
+}
+
 func TestForwarderKilledWhileItConnects(t *testing.T) {
 	t.Parallel()
 	// What the other node keeps of a request that was cut off, the endpoint's only

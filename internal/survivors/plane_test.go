@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package survivors_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+
+	"github.com/nsm-afxdp/forwarder/internal/netns"
+	"github.com/nsm-afxdp/forwarder/internal/survivors"
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
+)
+
+// pods is a plane that joins nothing.
+type pods struct {
+	links []plane.Link
+	fail  error
+}
+
+func (p *pods) Kinds(plane.Payload) []plane.Kind { return []plane.Kind{plane.KindKernel} }
+func (p *pods) Links() []plane.Link              { return p.links }
+func (p *pods) Close() error                     { return nil }
+
+func (p *pods) Join(_ context.Context, c *plane.Connection) (plane.Link, error) {
+	if p.fail != nil {
+		return plane.Link{}, p.fail
+	}
+	l := plane.Link{ID: c.ID}
+	p.links = append(p.links, l)
+	return l, nil
+}
+
+func (p *pods) Leave(context.Context, string) error {
+	p.links = nil
+	return nil
+}
+
+func keep(t *testing.T, p plane.Plane, path string, grace time.Duration) *survivors.Plane {
+	t.Helper()
+	k, err := survivors.Keep(p, path, grace, slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	return k
+}
+
+// newPod makes a namespace with a dummy interface in place of a pair's end.
+func newPod(t *testing.T, name, alias string) plane.Kernel {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("making a network namespace needs root")
+	}
+	path, remove, err := netns.New()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, remove()) })
+	require.NoError(t, netns.Do(path, func() error {
+		link := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: name}}
+		if err := netlink.LinkAdd(link); err != nil {
+			return err
+		}
+		return netlink.LinkSetAlias(link, alias)
+	}))
+	dev, ino, err := netns.Identity(path)
+	require.NoError(t, err)
+	return plane.Kernel{NetNS: path, Device: dev, Inode: ino, Name: name, Alias: alias}
+}
+
+func has(t *testing.T, k plane.Kernel) bool {
+	t.Helper()
+	err := netns.Do(k.NetNS, func() error {
+		_, err := netlink.LinkByName(k.Name)
+		return err
+	})
+	return err == nil
+}
+
+func TestTheFileFollowsTheLinks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "links")
+	p := &pods{}
+	k := keep(t, p, path, time.Hour)
+	c := &plane.Connection{ID: "c1", Client: plane.Kernel{Name: "a", Inode: 1}, Endpoint: plane.Kernel{Name: "b", Inode: 2}}
+	_, err := k.Join(context.Background(), c)
+	require.NoError(t, err)
+	require.FileExists(t, path)
+	require.NoError(t, k.Leave(context.Background(), "c1"))
+	require.NoFileExists(t, path)
+
+	_, err = k.Join(context.Background(), &plane.Connection{ID: "c2", Client: c.Client, Endpoint: plane.VXLAN{}})
+	require.NoError(t, err)
+	require.NoFileExists(t, path, "a tunnel's interfaces go with the process")
+
+	p.links, p.fail = nil, errors.New("no memory")
+	_, err = k.Join(context.Background(), c)
+	require.ErrorContains(t, err, "no memory")
+	require.NoFileExists(t, path, "a join that failed leaves nothing")
+}
+
+func TestOrphansAreRemovedUnlessJoinedAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "links")
+	left, back, taken := newPod(t, "nsm-1", "server-1"), newPod(t, "nsm-2", "server-2"), newPod(t, "nsm-3", "somebody else's")
+	other := plane.Kernel{Name: "x", Inode: 1}
+	killed := keep(t, &pods{}, path, time.Hour)
+	recorded := taken
+	recorded.Alias = "server-3"
+	for id, end := range map[string]plane.Kernel{"left": left, "back": back, "taken": recorded} {
+		_, err := killed.Join(context.Background(), &plane.Connection{ID: id, Client: end, Endpoint: other})
+		require.NoError(t, err)
+		other.Inode++
+	}
+
+	next := keep(t, &pods{}, path, 300*time.Millisecond)
+	_, err := next.Join(context.Background(), &plane.Connection{ID: "healed", Client: back, Endpoint: other})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return !has(t, left) }, 10*time.Second, 10*time.Millisecond)
+	require.True(t, has(t, back))
+	require.True(t, has(t, taken), "an interface with another alias is not ours")
+	require.NoError(t, next.Close())
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(path)
+		return errors.Is(err, os.ErrNotExist)
+	}, 10*time.Second, 10*time.Millisecond)
+}
+
+func TestAFileThatMakesNoSenseIsNamed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "links")
+	require.NoError(t, os.WriteFile(path, []byte("{"), 0o600))
+	_, err := survivors.Keep(&pods{}, path, time.Hour, slog.New(slog.DiscardHandler))
+	require.ErrorContains(t, err, path)
+}

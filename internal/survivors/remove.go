@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package survivors
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/nsm-afxdp/forwarder/internal/netns"
+	"github.com/nsm-afxdp/forwarder/internal/podnet"
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
+)
+
+// removeOrphans removes the links of an earlier run that nobody has asked for.
+func (k *Plane) removeOrphans() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for id, o := range k.orphans {
+		if err := errors.Join(remove(o[0]), remove(o[1])); err != nil {
+			k.log.Warn("remove a link that an earlier run left", "connection", id, "error", err)
+			continue
+		}
+		k.log.Info("removed a link that an earlier run left", "connection", id)
+		delete(k.orphans, id)
+	}
+	if err := k.write(); err != nil {
+		k.log.Warn(err.Error())
+	}
+}
+
+// remove deletes one end if it is still what was written down; its other end
+// goes with it. Policy rules of the interface are taken back as well.
+func remove(end plane.Kernel) error {
+	path, err := find(end)
+	if err != nil || path == "" {
+		return err
+	}
+	err = netns.Do(path, func() error {
+		link, err := netlink.LinkByName(end.Name)
+		var gone netlink.LinkNotFoundError
+		if errors.As(err, &gone) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if link.Attrs().Alias != end.Alias {
+			return nil // somebody else's by now
+		}
+		return netlink.LinkDel(link)
+	})
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", end, err)
+	}
+	return podnet.Remove(path, end.Name)
+}
+
+// find looks for a process in the end's namespace. Without one the pod is gone,
+// and the path is empty.
+func find(end plane.Kernel) (string, error) {
+	paths, err := filepath.Glob("/proc/[0-9]*/ns/net")
+	if err != nil {
+		return "", err
+	}
+	for _, path := range paths {
+		dev, ino, err := netns.Identity(path)
+		if err == nil && dev == end.Device && ino == end.Inode {
+			return path, nil
+		}
+	}
+	return "", nil
+}
