@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -50,7 +51,7 @@ func keep(t *testing.T, p plane.Plane, path string, grace time.Duration) *surviv
 	return k
 }
 
-// newPod makes a namespace with a dummy interface in place of a pair's end.
+// newPod makes a namespace with an interface in it, and a process.
 func newPod(t *testing.T, name, alias string) plane.Kernel {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -60,12 +61,18 @@ func newPod(t *testing.T, name, alias string) plane.Kernel {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, remove()) })
 	require.NoError(t, netns.Do(path, func() error {
-		link := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: name}}
+		link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: "peer"}
 		if err := netlink.LinkAdd(link); err != nil {
 			return err
 		}
 		return netlink.LinkSetAlias(link, alias)
 	}))
+	pause := exec.Command("sleep", "60")
+	require.NoError(t, netns.Do(path, pause.Start))
+	t.Cleanup(func() {
+		_ = pause.Process.Kill()
+		_ = pause.Wait()
+	})
 	dev, ino, err := netns.Identity(path)
 	require.NoError(t, err)
 	return plane.Kernel{NetNS: path, Device: dev, Inode: ino, Name: name, Alias: alias}
