@@ -89,6 +89,10 @@ func (b bind) Send(datagrams [][]byte, to conn.Endpoint) error {
 		t.sentTo.Store(e)
 		t.hub.moved(t, e.remote.Addr())
 	}
+	// Initiations come alone.
+	if kind(binary.LittleEndian.Uint32(datagrams[0])) == initiation && t.keep(e, datagrams[0]) {
+		return nil
+	}
 	data := 0
 	for _, d := range datagrams {
 		if carriesPacket(d) {

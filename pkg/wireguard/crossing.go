@@ -20,9 +20,14 @@ import (
 //
 // The other way round, Handshake makes no initiation while the device is about
 // to answer one; that takes it less than answerTime.
+//
+// Best is not to cross at all. Where it is agreed who begins
+// (Config.PeerBegins), the first initiation of the other end waits for that of
+// its peer, for as long as courtesyTime.
 const (
 	crossingWindow = 20 * time.Millisecond
 	answerTime     = 50 * time.Millisecond
+	courtesyTime   = 250 * time.Millisecond
 	// In windows: how long an initiation is held back.
 	holdLesser  = 1
 	holdGreater = 3
@@ -74,6 +79,7 @@ func (t *Tunnel) release(k knocking) {
 }
 
 func (t *Tunnel) ask(k knocking) {
+	t.courtesy.end()
 	t.crossing.asked = time.Now()
 	t.hub.deliver(t, k.remote, k.local, [][]byte{k.message[:]})
 }
@@ -96,6 +102,7 @@ func (t *Tunnel) initiate() (bool, error) {
 // queues by finalizers that refer to the device: as long as the device leads to
 // the peer, by way of its Bind and this tunnel, none of them is ever collected.
 func (t *Tunnel) endCrossing() {
+	t.courtesy.end()
 	c := &t.crossing
 	c.Lock()
 	defer c.Unlock()
@@ -103,5 +110,54 @@ func (t *Tunnel) endCrossing() {
 	t.peer = nil
 	if c.held != nil {
 		c.held.Stop()
+	}
+}
+
+// courtesy keeps the first initiation of a tunnel whose peer begins.
+type courtesy struct {
+	sync.Mutex
+	over bool
+	kept *time.Timer
+}
+
+// end drops what is kept, and keeps no more: the peer has begun, or the tunnel
+// ends.
+func (c *courtesy) end() {
+	c.Lock()
+	defer c.Unlock()
+	c.over = true
+	if c.kept != nil {
+		c.kept.Stop()
+	}
+}
+
+// keep tells that an initiation is not to be sent, or not yet. It is called from
+// inside the device.
+func (t *Tunnel) keep(to *endpoint, message []byte) bool {
+	c := &t.courtesy
+	c.Lock()
+	defer c.Unlock()
+	if !t.config.PeerBegins || c.over {
+		return false
+	}
+	if c.kept == nil {
+		message = bytes.Clone(message)
+		c.kept = time.AfterFunc(courtesyTime, func() { t.begin(to, message) })
+	}
+	return true
+}
+
+// begin sends the initiation that was kept, since the peer has not begun.
+func (t *Tunnel) begin(to *endpoint, message []byte) {
+	c := &t.courtesy
+	c.Lock()
+	defer c.Unlock()
+	if c.over {
+		return
+	}
+	c.over = true
+	t.sent(initiation, message)
+	if err := t.transmit(to, [][]byte{message}); err != nil {
+		t.logf("initiate: %v", err)
 	}
 }

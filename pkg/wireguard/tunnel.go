@@ -37,6 +37,9 @@ type Config struct {
 	Keepalive time.Duration
 	// AllowedIPs are the addresses behind the peer; all if empty.
 	AllowedIPs []netip.Prefix
+	// PeerBegins: the peer calls Handshake, or does what amounts to it, about
+	// now. Our end initiates only if it does not.
+	PeerBegins bool
 }
 
 // Defaults of Config. The keepalive is the stock NSM forwarder's.
@@ -69,6 +72,7 @@ type Tunnel struct {
 	rosterAddr netip.Addr
 	sessions   sessions
 	crossing   crossing
+	courtesy   courtesy
 
 	// from is the endpoint that the last datagram came from, sentTo the one
 	// that the last was sent to.

@@ -336,3 +336,41 @@ func TestCrossingHandshakesSettleAtOnce(t *testing.T) {
 		t.Logf("packets took %v", took)
 	}
 }
+
+// TestTheEndWhosePeerBeginsWaits has something to send at the end that is not to
+// begin. It must not cross the handshake of the other, and still begin if that
+// never comes.
+func TestTheEndWhosePeerBeginsWaits(t *testing.T) {
+	for name, peerBegins := range map[string]bool{"the peer begins": true, "the peer does not": false} {
+		t.Run(name, func(t *testing.T) {
+			p := newPair(t, HubConfig{})
+			ka, kb := randomKey(t), randomKey(t)
+			a := openEnd(t, p.a, Config{PrivateKey: ka, PeerKey: public(t, kb), Local: addrA, Remote: addrB})
+			b := openEnd(t, p.b, Config{PrivateKey: kb, PeerKey: public(t, ka), Local: addrB, Remote: addrA, PeerBegins: true})
+			var initiations atomic.Int64
+			p.wire.intercept(func(from, _ netip.AddrPort, d [][]byte) [][]byte {
+				if from == addrB && kind(d[0][0]) == initiation {
+					initiations.Add(1)
+				}
+				return d
+			})
+			start := time.Now()
+			b.inside.out <- packet(100, 2)
+			if peerBegins {
+				eventually(t, "an initiation waits", func() bool {
+					b.courtesy.Lock()
+					defer b.courtesy.Unlock()
+					return b.courtesy.kept != nil
+				})
+				handshake(t, a.Tunnel)
+			}
+			a.inside.expect(t, 2)
+			if took := time.Since(start); took > 2*time.Second || !peerBegins && took < courtesyTime {
+				t.Errorf("the packet took %v", took)
+			}
+			if n := initiations.Load(); (n == 0) != peerBegins {
+				t.Errorf("%d initiations", n)
+			}
+		})
+	}
+}

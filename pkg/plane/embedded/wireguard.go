@@ -75,6 +75,7 @@ func (g *wireguardPort) connect(ctx context.Context, other end) error {
 		Local:      g.port.Local,
 		Remote:     g.port.Remote,
 		MTU:        g.mtu,
+		PeerBegins: !g.port.Initiator,
 	}, inside)
 	if err != nil {
 		return err

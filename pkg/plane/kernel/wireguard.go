@@ -68,6 +68,7 @@ func (g *guard) open(ctx context.Context) error {
 		Local:      g.hub.local,
 		Remote:     g.port.Remote,
 		MTU:        g.conn.MTU,
+		PeerBegins: !g.port.Initiator,
 	}, inside)
 	if err != nil {
 		return err
