@@ -17,12 +17,17 @@ const maxTrains = 16
 const maxIPLen = 65535
 
 // Coalescer puts the TCP segments of a burst together that follow each other
-// in their flow, as the kernel's GRO would have. Only plain data is: no other
-// flags than ACK and PSH, no IP options or extension headers, no fragments, and
-// only with a right checksum, because the receiver will not look at it again.
+// in their flow, as the kernel's GRO would have, and UDP datagrams if it may
+// (train.go). Only plain data is: no other flags than ACK and PSH, no IP options
+// or extension headers, no fragments, and only with a right checksum, because the
+// receiver will not look at it again.
 //
 // Packets of one flow keep their order. The zero value is ready for Reset.
 type Coalescer struct {
+	// Trains allows UDP datagrams to be put together. It is for receivers that
+	// know GSOUDP, and is set before the first Add of a burst.
+	Trains bool
+
 	link     Link
 	segments [MaxBurst]segment
 	n        int
@@ -47,6 +52,7 @@ type Packet struct {
 	size int    // payload of all segments but the last
 	next uint32 // the sequence number that goes on
 	psh  bool
+	udp  bool
 }
 
 // segment is what Add found out about a packet.
@@ -56,7 +62,7 @@ type segment struct {
 	transport  int
 	start, end int // of the payload
 	next       int // segment of the same Packet
-	v6         bool
+	v6, udp    bool
 }
 
 // Reset begins a burst.
@@ -95,10 +101,12 @@ const (
 	alone nature = iota
 	// barrier: perhaps of one, but of which cannot be told.
 	barrier
-	// bare: TCP, but not plain data.
+	// bare: of one, but not plain data.
 	bare
 	// data: plain TCP data.
 	data
+	// datagram: plain UDP data.
+	datagram
 )
 
 // Add adds a packet, whose bytes are the Coalescer's until the burst is done
@@ -108,7 +116,7 @@ func (c *Coalescer) Add(b []byte) {
 	c.n++
 	s := &c.segments[i]
 	*s = segment{bytes: b}
-	switch s.parse(c.link) {
+	switch s.parse(c.link, c.Trains) {
 	case alone:
 		c.single(i)
 	case barrier:
@@ -121,6 +129,8 @@ func (c *Coalescer) Add(b []byte) {
 		c.single(i)
 	case data:
 		c.addData(i, s)
+	case datagram:
+		c.addDatagram(i, s)
 	}
 }
 
@@ -131,11 +141,7 @@ func (c *Coalescer) addData(i int, s *segment) {
 	if at := c.find(s); at >= 0 {
 		p := &c.packets[c.open[at]]
 		if verified && c.follows(p, s) {
-			n := s.end - s.start
-			c.segments[p.Last].next = i
-			p.Last = i
-			p.Segments++
-			p.Len += n
+			n := c.join(p, i)
 			p.next += uint32(n)
 			p.psh = psh
 			if psh || n < p.size {
@@ -151,9 +157,23 @@ func (c *Coalescer) addData(i int, s *segment) {
 	}
 	p.size = s.end - s.start
 	p.next = binary.BigEndian.Uint32(tcp[4:]) + uint32(p.size)
-	if psh {
-		return
+	if !psh {
+		c.grow()
 	}
+}
+
+// join puts segment i at the end of a packet, and returns its payload.
+func (c *Coalescer) join(p *Packet, i int) int {
+	n := c.segments[i].end - c.segments[i].start
+	c.segments[p.Last].next = i
+	p.Last = i
+	p.Segments++
+	p.Len += n
+	return n
+}
+
+// grow lets the last packet grow.
+func (c *Coalescer) grow() {
 	if c.opened == maxTrains {
 		c.shut(0)
 	}
@@ -183,14 +203,14 @@ func (c *Coalescer) shut(at int) {
 func (c *Coalescer) find(s *segment) int {
 	for at, i := range c.open[:c.opened] {
 		o := &c.segments[c.packets[i].First]
-		if o.v6 == s.v6 && bytes.Equal(o.flow(), s.flow()) && bytes.Equal(o.ports(), s.ports()) {
+		if o.v6 == s.v6 && o.udp == s.udp && bytes.Equal(o.flow(), s.flow()) && bytes.Equal(o.ports(), s.ports()) {
 			return at
 		}
 	}
 	return -1
 }
 
-// flow is the addresses, ports the ports of a TCP segment.
+// flow is the addresses, ports the ports of a segment.
 func (s *segment) flow() []byte {
 	if s.v6 {
 		return s.bytes[s.network+8 : s.network+40]
@@ -204,14 +224,10 @@ func (s *segment) ports() []byte { return s.bytes[s.transport : s.transport+4] }
 // headers but lengths, sequence and identification are the same.
 func (c *Coalescer) follows(p *Packet, s *segment) bool {
 	f := &c.segments[p.First]
-	n := s.end - s.start
-	if f.network != s.network || f.start != s.start || n > p.size || p.Len+n-f.network > maxIPLen {
+	if !c.fits(p, s) {
 		return false
 	}
 	a, b := f.bytes[:f.start], s.bytes[:s.start]
-	if !bytes.Equal(a[:f.network], b[:s.network]) {
-		return false
-	}
 	ipA, ipB := a[f.network:], b[s.network:]
 	if s.v6 {
 		if !bytes.Equal(ipA[:4], ipB[:4]) || ipA[7] != ipB[7] {
@@ -234,8 +250,17 @@ func (c *Coalescer) follows(p *Packet, s *segment) bool {
 		bytes.Equal(tcpA[tcpLen:], tcpB[tcpLen:])
 }
 
+// fits tells whether a segment has its headers where a packet has them, the same
+// link header, and not too much payload.
+func (c *Coalescer) fits(p *Packet, s *segment) bool {
+	f := &c.segments[p.First]
+	n := s.end - s.start
+	return f.network == s.network && f.start == s.start && n <= p.size && p.Len+n-f.network <= maxIPLen &&
+		bytes.Equal(f.bytes[:f.network], s.bytes[:s.network])
+}
+
 // parse finds the headers and what may be done with the packet.
-func (s *segment) parse(link Link) nature {
+func (s *segment) parse(link Link, trains bool) nature {
 	offset, etherType := network(s.bytes, link)
 	s.network = offset
 	ip := s.bytes[offset:]
@@ -258,7 +283,7 @@ func (s *segment) parse(link Link) nature {
 		}
 		s.transport = offset + IPv4Len
 		s.end = offset + length
-		return s.parseTransport(ip[9])
+		return s.parseTransport(ip[9], trains)
 	case typeIPv6:
 		if len(ip) < IPv6Len || ip[0]>>4 != 6 {
 			return alone
@@ -277,18 +302,15 @@ func (s *segment) parse(link Link) nature {
 		s.v6 = true
 		s.transport = offset + IPv6Len
 		s.end = offset + length
-		return s.parseTransport(ip[6])
+		return s.parseTransport(ip[6], trains)
 	}
 	return alone
 }
 
-func (s *segment) parseTransport(proto uint8) nature {
+func (s *segment) parseTransport(proto uint8, trains bool) nature {
 	l4 := s.bytes[s.transport:s.end]
 	if proto == protoUDP {
-		if len(l4) < UDPLen {
-			s.transport = 0
-		}
-		return alone
+		return s.parseUDP(l4, trains)
 	}
 	if len(l4) < tcpLen {
 		s.transport = 0
@@ -327,21 +349,28 @@ func (s *segment) unfinished() int {
 	return offset
 }
 
-// verify tells whether the checksums of IP and TCP are right, or that of TCP
-// is unfinished.
+// verify tells whether the checksums of IP and of the transport header are
+// right, or the latter is unfinished.
 func (s *segment) verify() bool {
 	if !s.v6 && !Sum(0).Add(s.bytes[s.network:s.transport]).Valid() {
 		return false
 	}
 	l4 := s.bytes[s.transport:s.end]
-	pseudo := pseudoHeader(s.flow(), protoTCP, len(l4))
-	return pseudo.unfinished(l4[16:]) || pseudo.Add(l4).Valid()
+	offset := 16
+	if s.udp {
+		offset = 6
+	}
+	pseudo := pseudoHeader(s.flow(), s.protocol(), len(l4))
+	return pseudo.unfinished(l4[offset:]) || pseudo.Add(l4).Valid()
 }
 
 // Finish writes the headers of the packets that were put together.
 func (c *Coalescer) Finish() {
 	for i := range c.packets[:c.count] {
-		if p := &c.packets[i]; p.size > 0 {
+		switch p := &c.packets[i]; {
+		case p.udp:
+			c.finishTrain(p)
+		case p.size > 0:
 			c.finish(p)
 		}
 	}
@@ -350,16 +379,7 @@ func (c *Coalescer) Finish() {
 func (c *Coalescer) finish(p *Packet) {
 	s := &c.segments[p.First]
 	if p.Segments > 1 {
-		p.Len -= len(s.bytes) - s.end // padding
-		ip := s.bytes[s.network:]
-		length := p.Len - s.network
-		if s.v6 {
-			binary.BigEndian.PutUint16(ip[4:], uint16(length-IPv6Len))
-		} else {
-			binary.BigEndian.PutUint16(ip[2:], uint16(length))
-			clear(ip[10:12])
-			Sum(0).Add(ip[:IPv4Len]).Put(ip[10:])
-		}
+		c.lengthen(p)
 		p.Offload.GSOType = GSOTCP4
 		if s.v6 {
 			p.Offload.GSOType = GSOTCP6
@@ -377,4 +397,20 @@ func (c *Coalescer) finish(p *Packet) {
 	}
 	pseudoHeader(s.flow(), protoTCP, total).putPartial(tcp[16:])
 	p.Offload.Flags, p.Offload.CsumStart, p.Offload.CsumOffset = NeedsChecksum, uint16(s.transport), 16
+}
+
+// lengthen takes Ethernet's padding of the first segment off a packet of several,
+// and tells IP the length of all.
+func (c *Coalescer) lengthen(p *Packet) {
+	s := &c.segments[p.First]
+	p.Len -= len(s.bytes) - s.end
+	ip := s.bytes[s.network:]
+	length := p.Len - s.network
+	if s.v6 {
+		binary.BigEndian.PutUint16(ip[4:], uint16(length-IPv6Len))
+		return
+	}
+	binary.BigEndian.PutUint16(ip[2:], uint16(length))
+	clear(ip[10:12])
+	Sum(0).Add(ip[:IPv4Len]).Put(ip[10:])
 }

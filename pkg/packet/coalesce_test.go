@@ -25,7 +25,7 @@ func gather(c *Coalescer) [][]byte {
 }
 
 func coalesce(link Link, packets ...[]byte) (*Coalescer, [][]byte) {
-	c := new(Coalescer)
+	c := &Coalescer{Trains: true}
 	c.Reset(link)
 	for _, b := range packets {
 		c.Add(bytes.Clone(b))
@@ -217,6 +217,10 @@ func FuzzCoalesce(f *testing.F) {
 	binary.BigEndian.PutUint16(fragment[EthernetLen+6:], 0x2000)
 	f.Add(a.next(nil), fragment, a.next(nil), byte(0))
 	f.Add([]byte{}, []byte{1}, make([]byte, 60), byte(0))
+	for i := range byte(4) { // trains
+		d := &datagrams{tcpPacket: tcpPacket{link: Link(i & 1), v6: i > 1}}
+		f.Add(d.next(30, nil), d.next(30, nil), d.next(20, nil), i&1)
+	}
 	f.Fuzz(func(t *testing.T, x, y, z []byte, link byte) {
 		if len(x)+len(y)+len(z) > 1<<16 {
 			return
@@ -232,10 +236,10 @@ func FuzzCoalesce(f *testing.F) {
 			if p.Segments == 1 {
 				continue
 			}
-			// Whatever was put together can be cut again.
-			var s Segmenter
-			if !s.Start(&p.Offload, Link(link&1), b, nil, 1<<16) {
-				t.Fatalf("packet %d cannot be segmented: %+v", i, p.Offload)
+			// Whatever was put together can be cut again, into as many.
+			cuts := cut(t, tcpPacket{link: Link(link & 1)}, b, p.Offload, len(b), 1<<16)
+			if len(cuts) != p.Segments {
+				t.Fatalf("packet %d of %d segments was cut into %d: %+v", i, p.Segments, len(cuts), p.Offload)
 			}
 		}
 		if segments != 3 {

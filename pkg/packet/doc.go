@@ -18,7 +18,8 @@
 //
 //  1. ParseDatagram reads and verifies Ethernet, IP and UDP.
 //  2. ParseVXLAN reads the VXLAN header.
-//  3. Coalescer finds the TCP segments of a burst that make one large packet.
+//  3. Coalescer finds the TCP segments of a burst that make one large packet, and
+//     the UDP datagrams that make one train.
 package packet
 
 // Link says what a packet begins with.

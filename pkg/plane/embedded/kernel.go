@@ -30,7 +30,7 @@ const spillSize = 72 << 10
 //
 // And from the tunnel to the pod:
 //
-//  1. send has the burst's TCP segments put together.
+//  1. send has the burst's TCP segments and UDP datagrams put together.
 //  2. Each packet that comes of it is written by one call, from the UMEM frames
 //     that its pieces lie in.
 
@@ -41,6 +41,7 @@ type kernelPort struct {
 	port  plane.Kernel
 	link  packet.Link
 	fd    int
+	train bool // the device takes trains of UDP datagrams
 
 	worker *worker // that reads the device; nil unless connected
 	slot   int     // of the worker
@@ -71,6 +72,7 @@ func newKernel(p *Plane, c *plane.Connection, port plane.Kernel) (end, error) {
 	if k.fd, err = d.Open(p.fault); err != nil {
 		return nil, fmt.Errorf("%s: %w", port, err)
 	}
+	k.train = tun.Trains(k.fd)
 	return k, nil
 }
 
@@ -207,6 +209,7 @@ func (k *kernelPort) read(w *worker, f *frame) (large, ok bool) {
 // packet. Its bytes go from where they lie to the kernel.
 func (k *kernelPort) send(w *worker, burst []frame) {
 	c := &w.coalesce
+	c.Trains = k.train
 	c.Reset(k.link)
 	for i := range burst {
 		c.Add(burst[i].bytes())

@@ -107,14 +107,23 @@ func (d *Device) attach(fd int) error {
 		}
 		return fmt.Errorf("make interface %s: %w", d.Name, err)
 	}
-	const tcp = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
-	// Linux 6.2 has UDP segmentation, and only both families together.
-	err = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp|unix.TUN_F_USO4|unix.TUN_F_USO6)
+	err = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, offloadUDP)
 	if errors.Is(err, unix.EINVAL) {
-		err = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tcp)
+		err = unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, offloadTCP)
 	}
 	if err != nil {
 		return fmt.Errorf("set offload of %s: %w", d.Name, err)
 	}
 	return nil
 }
+
+// What a device may leave to us. Linux 6.2 has UDP segmentation, and only both
+// families together.
+const (
+	offloadTCP = unix.TUN_F_CSUM | unix.TUN_F_TSO4 | unix.TUN_F_TSO6 | unix.TUN_F_TSO_ECN
+	offloadUDP = offloadTCP | unix.TUN_F_USO4 | unix.TUN_F_USO6
+)
+
+// Trains tells whether a device that Open has made takes trains of UDP datagrams
+// (packet.GSOUDP).
+func Trains(fd int) bool { return unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, offloadUDP) == nil }

@@ -66,6 +66,7 @@ func NewInside(fd int, name string, limit int, counters *tally.Counters) (*Insid
 		_ = i.file.Close()
 		return nil, fmt.Errorf("read and write %s: %w", name, err)
 	}
+	i.out.coalesce.Trains = Trains(fd)
 	i.in.buf = make([]byte, packet.OffloadLen+maxPacket)
 	i.in.try = i.tryRead
 	i.in.answer = i.tryAnswer
