@@ -35,7 +35,7 @@ func startTestpmd(t testing.TB, cpu int, vdevs []string, options ...string) *tes
 	for i, v := range vdevs {
 		args = append(args, "--vdev", fmt.Sprintf("net_memif%d,%s", i, v))
 	}
-	args = append(args, "--", "--total-num-mbufs=16384", "--no-lsc-interrupt", "--disable-link-check", "--auto-start", "-i")
+	args = append(args, "--", "--total-num-mbufs=16384", "--no-lsc-interrupt", "--disable-link-check", "-i")
 	args = append(args, options...)
 	p := &testpmd{t: t, cmd: exec.Command("stdbuf", append([]string{"-oL", "dpdk-testpmd"}, args...)...), lines: make(chan string, 4096)}
 	var err error
@@ -57,7 +57,7 @@ func startTestpmd(t testing.TB, cpu int, vdevs []string, options ...string) *tes
 		}
 	}()
 	t.Cleanup(p.quit)
-	p.until("packet forwarding")
+	p.until("^Done")
 	return p
 }
 
@@ -167,6 +167,10 @@ func reflect(t *testing.T, role string, rings int) {
 	if len(conn.Rx()) != rings || len(conn.Tx()) != rings || !strings.HasPrefix(conn.Peer().Name, "DPDK") {
 		t.Fatalf("%d, %d rings with %v", len(conn.Rx()), len(conn.Tx()), conn.Peer())
 	}
+	// Not earlier: net_memif looks at a ring's address before it looks whether
+	// the connection stands, and its forwarding thread crashes in between.
+	p.say("start")
+	p.until("packet forwarding")
 	const total = 5000
 	size := func(i int) int { return 60 + i%1455 }
 	errs := make(chan error)
