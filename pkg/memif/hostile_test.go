@@ -162,6 +162,9 @@ func TestEventfdThatBlocks(t *testing.T) {
 	if !errors.Is(s.Err(), errStuck) {
 		t.Errorf("ended with %v", s.Err())
 	}
+	if n := s.iface.Statistics().Violations; n != 1 {
+		t.Errorf("%d violations counted", n)
+	}
 }
 
 // rawSlave dials a listener and reads HELLO.
