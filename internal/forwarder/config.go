@@ -45,23 +45,32 @@ type Config struct {
 
 	// What follows is ours.
 
-	ForwardingPlane string        `default:"auto" desc:"what moves packets: auto, embedded" split_words:"true"`
+	ForwardingPlane string        `default:"auto" desc:"what moves packets: auto, embedded, or kernel for Linux devices only" split_words:"true"`
 	XDPMode         string        `default:"auto" desc:"how the classifier attaches to the uplink: auto, native, generic" envconfig:"XDP_MODE"`
 	AFXDPMode       string        `default:"auto" desc:"how AF_XDP sockets bind: auto, copy, zerocopy" envconfig:"AF_XDP_MODE"`
 	HugePages       bool          `default:"false" desc:"take packet memory from the reserve of 2 MiB pages" split_words:"true"`
 	BusyPoll        time.Duration `default:"0" desc:"how long a read of the sockets polls the driver (SO_BUSY_POLL, preferred over interrupts); 0 leaves it to interrupts" split_words:"true"`
 	BPFFS           string        `default:"/sys/fs/bpf" desc:"where a bpffs is, or is to be mounted, for the pins that let a restart take over; empty for no pins" envconfig:"BPF_FS"`
+	KeepLinks       bool          `default:"true" desc:"of the kernel plane: leave links up on exit for the next run to adopt" split_words:"true"`
 	KeepClassifier  bool          `default:"false" desc:"leave the idle classifier attached on exit, for drivers whose link goes down when XDP detaches" split_words:"true"`
 	StatusSocket    string        `default:"/var/run/nsm-forwarder/status.sock" desc:"unix socket that forwarder status asks" split_words:"true"`
 	StateFile       string        `default:"/var/run/nsm-forwarder/settings.json" desc:"file that remembers changed settings of the host until they are put back" split_words:"true"`
 }
 
+// The planes, as values of NSM_FORWARDING_PLANE.
+const (
+	planeEmbedded = "embedded"
+	planeKernel   = "kernel"
+)
+
 // Validate checks what the types cannot.
 func (c *Config) Validate() error {
 	switch c.ForwardingPlane {
-	case "auto", "embedded":
+	case "auto":
+		c.ForwardingPlane = planeEmbedded
+	case planeEmbedded, planeKernel:
 	default:
-		return fmt.Errorf("NSM_FORWARDING_PLANE=%q: this build has the planes auto and embedded", c.ForwardingPlane)
+		return fmt.Errorf("NSM_FORWARDING_PLANE=%q: want auto, embedded or kernel", c.ForwardingPlane)
 	}
 	if _, ok := xdpModes[c.XDPMode]; !ok {
 		return fmt.Errorf("NSM_XDP_MODE=%q: want auto, native or generic", c.XDPMode)

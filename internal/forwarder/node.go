@@ -6,15 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
 
-	"github.com/nsm-afxdp/forwarder/internal/status"
 	"github.com/nsm-afxdp/forwarder/internal/survivors"
 	"github.com/nsm-afxdp/forwarder/pkg/classifier"
+	chain "github.com/nsm-afxdp/forwarder/pkg/networkservice/chains/forwarder"
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
 	"github.com/nsm-afxdp/forwarder/pkg/plane/embedded"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/kernel"
 	"github.com/nsm-afxdp/forwarder/pkg/uplink"
 	"github.com/nsm-afxdp/forwarder/pkg/xsk"
 )
@@ -27,13 +28,17 @@ const pinFolder = "nsm-forwarder"
 const busyPollBudget = 64
 
 // node is what a run has set up on its node: the uplink, the classifier on it,
-// the sockets and the plane that reads them.
+// the sockets and the plane that reads them. The kernel plane has neither
+// classifier nor sockets.
 type node struct {
 	settings   *uplink.Settings
 	uplink     *uplink.Uplink
 	classifier *classifier.Classifier
 	sockets    *xsk.Set
 	plane      *survivors.Plane
+
+	// mtu is how much of the uplink's MTU the plane can use.
+	mtu func(int) int
 
 	undo []func() error
 }
@@ -52,13 +57,7 @@ func setUp(c *Config, log *slog.Logger) (_ *node, err error) {
 	if err := n.prepareHost(c, log); err != nil {
 		return nil, err
 	}
-	if err := n.attach(c, log); err != nil {
-		return nil, err
-	}
-	if err := n.openSockets(c); err != nil {
-		return nil, err
-	}
-	p, err := embedded.New(embedded.Config{Uplink: n.uplink, Sockets: n.sockets.Sockets(), Log: log})
+	p, err := n.newPlane(c, log)
 	if err != nil {
 		return nil, err
 	}
@@ -68,11 +67,34 @@ func setUp(c *Config, log *slog.Logger) (_ *node, err error) {
 	}
 	n.plane = kept
 	n.onTearDown(kept.Close)
-	// Frames come from here on; until there are pinholes, none do.
-	if err := n.sockets.Register(n.classifier.Sockets()); err != nil {
-		return nil, err
+	if n.sockets != nil {
+		// Frames come from here on; until there are pinholes, none do.
+		if err := n.sockets.Register(n.classifier.Sockets()); err != nil {
+			return nil, err
+		}
 	}
 	return n, nil
+}
+
+// newPlane makes what moves the packets. The kernel plane needs no classifier
+// and no sockets: Linux gets every frame.
+func (n *node) newPlane(c *Config, log *slog.Logger) (plane.Plane, error) {
+	if c.ForwardingPlane == planeKernel {
+		n.mtu = func(mtu int) int { return mtu }
+		// A program that an embedded run has left would keep frames from Linux.
+		if err := classifier.Uninstall(c.PinDir(), n.uplink.Name()); err != nil {
+			return nil, err
+		}
+		return kernel.New(kernel.Config{Uplink: n.uplink, KeepLinks: c.KeepLinks, Log: log})
+	}
+	n.mtu = embedded.UnderlayMTU
+	if err := n.attach(c, log); err != nil {
+		return nil, err
+	}
+	if err := n.openSockets(c); err != nil {
+		return nil, err
+	}
+	return embedded.New(embedded.Config{Uplink: n.uplink, Sockets: n.sockets.Sockets(), Log: log})
 }
 
 func (n *node) findUplink(c *Config, log *slog.Logger) error {
@@ -177,49 +199,10 @@ func (n *node) tearDown() error {
 	return errors.Join(errs...)
 }
 
-// describe fills in what the status tells of the node.
-func (n *node) describe(s *status.Status) error {
-	u := &status.Uplink{
-		Interface: n.uplink.Name(), Address: n.uplink.Addr(), MTU: n.uplink.MTU(), Queues: n.uplink.Queues(),
-		XDPMode: n.classifier.Mode().String(), ZeroCopy: true,
-	}
-	for _, socket := range n.sockets.Sockets() {
-		u.ZeroCopy = u.ZeroCopy && socket.ZeroCopy()
-	}
-	s.Uplink = u
-	s.Hops = n.uplink.Hops()
-	s.Drops = n.someDrops()
-	s.Settings = n.settings.Changes()
-	counters, err := n.classifier.Counters()
-	if err != nil {
-		return err
-	}
-	for _, c := range counters {
-		if c.Packets > 0 {
-			s.Counters = append(s.Counters, status.Counter{
-				Verdict: string(c.Verdict), Reason: c.Reason, Packets: c.Packets, Bytes: c.Bytes,
-			})
-		}
-	}
-	for _, p := range n.classifier.Pinholes() {
-		s.Pinholes = append(s.Pinholes, status.Pinhole{To: p.String(), References: p.References})
-	}
-	links := n.plane.Links()
-	for i := range links {
-		s.Links = append(s.Links, status.NewLink(&links[i]))
-	}
-	return nil
-}
-
-// someDrops are the drops, without reasons that there were none for.
-func (n *node) someDrops() map[string]uint64 {
-	drops := n.plane.Drops()
-	maps.DeleteFunc(drops, func(_ string, packets uint64) bool { return packets == 0 })
-	return drops
-}
-
 // underlay is the uplink as tunnels may use it.
-type underlay struct{ *uplink.Uplink }
+func (n *node) underlay() chain.Underlay { return &underlay{n} }
 
-// MTU of the uplink, as far as the plane can use it.
-func (u underlay) MTU() int { return embedded.UnderlayMTU(u.Uplink.MTU()) }
+type underlay struct{ node *node }
+
+func (u *underlay) Addr() netip.Addr { return u.node.uplink.Addr() }
+func (u *underlay) MTU() int         { return u.node.mtu(u.node.uplink.MTU()) }

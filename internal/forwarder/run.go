@@ -49,7 +49,7 @@ func Run(ctx context.Context, c *Config) (err error) {
 	}
 	defer stopTelemetry()
 
-	phase("set up uplink, classifier, sockets and plane")
+	phase("set up the uplink and the plane")
 	n, err := setUp(c, logging.NewSlog(logrus.StandardLogger()))
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func Run(ctx context.Context, c *Config) (err error) {
 
 	phase("serve status")
 	err = status.Serve(ctx, c.StatusSocket, func() (*status.Status, error) {
-		s := &status.Status{Name: c.Name, PID: os.Getpid(), Started: started, Plane: "embedded"}
+		s := &status.Status{Name: c.Name, PID: os.Getpid(), Started: started, Plane: c.ForwardingPlane}
 		return s, n.describe(s)
 	})
 	if err != nil {
@@ -127,14 +127,13 @@ func serve(ctx context.Context, c *Config, n *node, identity *service.Identity, 
 	// The chain outlives ctx a little: it closes its connections when the
 	// server has stopped.
 	chainCtx, stopChain := context.WithCancel(context.WithoutCancel(ctx))
-	endpoint, err := chain.NewServer(chainCtx, identity.Tokens, n.plane, underlay{n.uplink},
+	options := []chain.Option{
 		chain.WithName(c.Name),
 		chain.WithConnectTo(&c.ConnectTo),
 		chain.WithDialTimeout(c.DialTimeout),
 		chain.WithDialOptions(identity.DialOptions()...),
 		chain.WithVXLANPort(c.VxlanPort),
 		chain.WithMechanismPriority(c.MechanismPriority...),
-		chain.WithClassifier(n.classifier),
 		chain.WithCollector(collector),
 		chain.WithAuthorizeServer(authorize.NewServer()),
 		chain.WithAuthorizeMonitorServer(monitorauthorize.NewMonitorConnectionServer()),
@@ -142,7 +141,11 @@ func serve(ctx context.Context, c *Config, n *node, identity *service.Identity, 
 			registryauthorize.NewNetworkServiceRegistryClient(registryauthorize.WithPolicies(c.RegistryClientPolicies...)),
 			registryauthorize.NewNetworkServiceEndpointRegistryClient(registryauthorize.WithPolicies(c.RegistryClientPolicies...)),
 		),
-	)
+	}
+	if n.classifier != nil {
+		options = append(options, chain.WithClassifier(n.classifier))
+	}
+	endpoint, err := chain.NewServer(chainCtx, identity.Tokens, n.plane, n.underlay(), options...)
 	if err != nil {
 		stopChain()
 		return nil, nil, err
@@ -167,7 +170,11 @@ func serve(ctx context.Context, c *Config, n *node, identity *service.Identity, 
 
 // serveMetrics answers Prometheus.
 func serveMetrics(ctx context.Context, c *Config, n *node, collector *metrics.Collector, fail context.CancelCauseFunc) error {
-	for _, collect := range []prometheus.Collector{collector, metrics.NewClassifierCollector(n.classifier.Counters), metrics.NewDropsCollector(n.plane.Drops)} {
+	collectors := []prometheus.Collector{collector, metrics.NewDropsCollector(n.plane.Drops)}
+	if n.classifier != nil {
+		collectors = append(collectors, metrics.NewClassifierCollector(n.classifier.Counters))
+	}
+	for _, collect := range collectors {
 		if err := prometheus.Register(collect); err != nil {
 			return fmt.Errorf("register metrics: %w", err)
 		}

@@ -20,11 +20,14 @@ func (s *Status) WriteTable(w io.Writer) error {
 
 	row("forwarder %s, process %d, up %s, plane %s", s.Name, s.PID, time.Since(s.Started).Round(time.Second), s.Plane)
 	if u := s.Uplink; u != nil {
-		copying := "copy"
-		if u.ZeroCopy {
-			copying = "zero-copy"
+		attached := ""
+		if u.XDPMode != "" {
+			attached = ", XDP " + u.XDPMode + ", AF_XDP copy"
+			if u.ZeroCopy {
+				attached = ", XDP " + u.XDPMode + ", AF_XDP zero-copy"
+			}
 		}
-		row("uplink %s %s, MTU %d, queues %d, XDP %s, AF_XDP %s", u.Interface, u.Address, u.MTU, u.Queues, u.XDPMode, copying)
+		row("uplink %s %s, MTU %d, queues %d%s", u.Interface, u.Address, u.MTU, u.Queues, attached)
 	}
 
 	for _, c := range s.Settings {

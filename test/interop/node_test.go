@@ -147,7 +147,7 @@ func (w *world) requirePing(t *testing.T, mtu int) {
 		// The first one may wait for ARP and a handshake.
 		w.run(t, ns, "ping", "-n", "-q", "-c", "1", "-W", "5", to.String())
 		for _, size := range []int{56, mtu - 28} {
-			out := w.run(t, ns, "ping", "-n", "-q", "-c", "20", "-i", "0.01", "-W", "2", "-M", "do", "-s", fmt.Sprint(size), to.String())
+			out := w.run(t, ns, "ping", "-n", "-q", "-l", "20", "-c", "20", "-i", "2", "-M", "do", "-s", fmt.Sprint(size), to.String())
 			require.Contains(t, out, " 0% packet loss", "%d bytes to %s", size, to)
 		}
 	}

@@ -114,7 +114,7 @@ func TestNeighbouringVNIStaysWithLinux(t *testing.T) {
 		w.run(t, ns, "ip", "link", "set", "vx1", "up")
 	}
 	w.run(t, w.node, "ping", "-n", "-q", "-c", "1", "-W", "5", "172.21.0.2")
-	out := w.run(t, w.node, "ping", "-n", "-q", "-c", "20", "-i", "0.01", "172.21.0.2")
+	out := w.run(t, w.node, "ping", "-n", "-q", "-l", "20", "-c", "20", "-i", "2", "172.21.0.2")
 	require.Contains(t, out, " 0% packet loss")
 	w.requirePing(t, w.vxlanMTU)
 
