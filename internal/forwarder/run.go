@@ -93,7 +93,7 @@ func Run(ctx context.Context, c *Config) (err error) {
 	}
 	log.FromContext(ctx).Infof("Startup completed in %v", time.Since(started))
 
-	<-ctx.Done()
+	trimMemory(ctx, trimInterval)
 	return ended(ctx, nil)
 }
 
