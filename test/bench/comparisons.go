@@ -180,8 +180,8 @@ func (b *bench) comparisons() []*comparison {
 				add(&comparison{name: name + ", two forwarders, to one testpmd", unit: "packets/s", ours: ours, peer: testpmd, aim: a})
 				add(&comparison{name: name + ", pod to wire, to testpmd", unit: "packets/s", ours: out, peer: testpmd, aim: a})
 				add(&comparison{name: name + ", wire to pod, to testpmd", unit: "packets/s", ours: in, peer: testpmd, aim: a})
-				add(&comparison{name: name + ", pod to wire, to testpmd, our generator", unit: "packets/s", ours: out, peer: sameGenerator})
-				add(&comparison{name: name + ", wire to pod, to testpmd, our generator", unit: "packets/s", ours: in, peer: sameGenerator})
+				add(&comparison{name: name + ", pod to wire, to testpmd, our generator", unit: "packets/s", ours: out, peer: sameGenerator, aim: a})
+				add(&comparison{name: name + ", wire to pod, to testpmd, our generator", unit: "packets/s", ours: in, peer: sameGenerator, aim: a})
 			}
 		}
 	}
