@@ -33,6 +33,11 @@ import (
 // the next packet of a busy pod or peer comes soon.
 const linger = 100 * time.Microsecond
 
+// vain is how often on end no packet came in that time before a worker sleeps at
+// once, until packets come closer together again. After a question the answer comes
+// soon, and then nothing for long: once is not enough.
+const vain = 2
+
 // worker moves the packets of one queue of the uplink and of the ports that
 // were given to it, on a thread of its own.
 type worker struct {
@@ -88,23 +93,19 @@ func (w *worker) run() {
 	defer runtime.UnlockOSThread()
 	defer close(w.done)
 	defer w.poll.close()
-	worked := time.Now()
-	for idle := false; ; {
+	var rest rest
+	for {
 		n := w.receive()
 		n += w.collect()
-		if n == 0 && idle && time.Since(worked) > linger {
+		if n == 0 && rest.over {
 			n += w.serve(w.sleep())
 		} else {
 			n += w.serve(w.poll.poll())
 		}
 		w.flush()
-		switch {
-		case n > 0:
-			idle = false
-		case !idle:
-			idle = true
-			worked = time.Now()
-		default:
+		if n > 0 {
+			rest.end(time.Now)
+		} else if rest.turn(time.Now) {
 			_, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 		}
 		if w.called.Load() && w.runCalls() {
@@ -113,6 +114,39 @@ func (w *worker) run() {
 			return
 		}
 	}
+}
+
+// rest is what a worker does between packets: it lingers, and then sleeps. The
+// zero value is that of one at work.
+type rest struct {
+	since time.Time // of the first turn without work; zero at work
+	long  int       // rests on end that were longer than lingering
+	over  bool      // the lingering: time to sleep
+}
+
+// turn is one without work. It tells whether to linger.
+func (r *rest) turn(now func() time.Time) bool {
+	switch t := now(); {
+	case r.since.IsZero():
+		r.since = t
+		r.over = r.long >= vain
+	case t.Sub(r.since) > linger:
+		r.over = true
+	}
+	return !r.over
+}
+
+// end is a turn with work.
+func (r *rest) end(now func() time.Time) {
+	if r.since.IsZero() {
+		return
+	}
+	if now().Sub(r.since) > linger {
+		r.long++
+	} else {
+		r.long = 0
+	}
+	r.since, r.over = time.Time{}, false
 }
 
 // sleep returns when there is something to do.
