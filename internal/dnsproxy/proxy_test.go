@@ -88,7 +88,7 @@ func start(t *testing.T, z zones, fallbacks ...string) (p *Proxy, asked func(str
 	p.Fallback(addrs)
 	t.Cleanup(func() { _ = p.Close() })
 	reach, asked := z.serve(t)
-	p.ask = func(ctx context.Context, network string, server netip.AddrPort, query []byte) ([]byte, error) {
+	p.ask = func(ctx context.Context, _ string, server netip.AddrPort, query []byte) ([]byte, error) {
 		if to := reach(server); to.IsValid() {
 			return exchange(ctx, "udp", to, query)
 		}

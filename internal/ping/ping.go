@@ -46,7 +46,7 @@ func Ask(ctx context.Context, src, dst netip.Addr, count int, interval time.Dura
 	// await ends with the read deadline at the latest.
 	wait := func(err error) error {
 		_ = conn.SetReadDeadline(time.Unix(1, 0))
-		_ = <-answered
+		<-answered //nolint:errcheck // it says no more than that it has ended
 		return err
 	}
 	ticker := time.NewTicker(interval)

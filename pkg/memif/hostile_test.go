@@ -61,8 +61,7 @@ func TestScribblingPeer(t *testing.T) {
 				at = 2*ringHeaderSize&^7 + r.IntN(64*2)*8
 			}
 			v := r.Uint64()
-			switch seed % 2 {
-			case 0:
+			if seed%2 == 0 {
 				v &= 0x000003ff_00000001 // plausible lengths and flags
 			}
 			atomic.StoreUint64((*uint64)(pointer(memory, at)), v)

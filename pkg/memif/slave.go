@@ -124,7 +124,7 @@ func (c *Conn) greet() error {
 		return err
 	}
 	for n, r := range rings {
-		bell := -1
+		var bell int
 		if n < len(c.tx) {
 			bell = c.tx[n].bell.fd
 		} else {

@@ -5,6 +5,7 @@ package embedded
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -95,7 +96,7 @@ func compare(l net.Listener, size int64) error {
 			at += int64(k)
 		}
 		switch {
-		case err == io.EOF && at == size:
+		case errors.Is(err, io.EOF) && at == size:
 			return nil
 		case err != nil:
 			return fmt.Errorf("%d of %d bytes arrived: %w", at, size, err)

@@ -99,6 +99,7 @@ func (w *world) serveMesh(t *testing.T) *url.URL {
 
 	listenOn := &url.URL{Scheme: "unix", Path: filepath.Join(t.TempDir(), "mesh.sock")}
 	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
 	remote := &url.URL{Scheme: "tcp", Host: "127.0.0.1:0"}
 	for _, u := range []*url.URL{listenOn, remote} {
 		failed := grpcutils.ListenAndServe(ctx, u, server)
