@@ -35,7 +35,9 @@ func TokenGeneratorFunc(source x509svid.Source, maxTokenLifeTime time.Duration) 
 		if !ok || key.Curve != elliptic.P256() {
 			return "", time.Time{}, fmt.Errorf("make token: SVID of %s: ES256 needs an EC P-256 key, not %T", svid.ID, svid.PrivateKey)
 		}
-		expires := earlier(time.Now().Add(maxTokenLifeTime), svid.Certificates[0].NotAfter)
+		// The claim has whole seconds. An expiry that said more would have peers
+		// close connections, at the last moment, with a token that has run out.
+		expires := earlier(time.Now().Add(maxTokenLifeTime), svid.Certificates[0].NotAfter).Truncate(jwt.TimePrecision)
 		claims := jwt.RegisteredClaims{
 			Subject:   svid.ID.String(),
 			ExpiresAt: jwt.NewNumericDate(expires),

@@ -56,6 +56,7 @@ func TestClaims(t *testing.T) {
 			require.NoError(t, err)
 			require.WithinDuration(t, time.Now().Add(test.exp), exp.Time, 5*time.Second)
 			require.WithinDuration(t, time.Now().Add(test.expiry), expiry, 5*time.Second)
+			require.False(t, expiry.After(exp.Time), "the token outlives what is said of it")
 		})
 	}
 }
