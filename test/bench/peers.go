@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/nsm-afxdp/forwarder/internal/lab"
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
 )
 
 // absent is the reason why something cannot be measured here.
@@ -91,13 +92,14 @@ func (p *peers) vxlan(ctx context.Context) (*path, error) {
 	return newPath(fmt.Sprintf(peerSetup, "veth, Linux bridge and VXLAN device on each node, MTU 1450"), near.Path, "172.16.1.101", far.Path, "172.16.1.100")
 }
 
-// veth is a bare veth pair between two pods.
+// veth is a bare veth pair between two pods, of the MTU that a local connection
+// has: with larger segments several streams are slower here.
 func (p *peers) veth(ctx context.Context) (*path, error) {
 	near, far, err := p.pods("veth")
 	if err != nil {
 		return nil, err
 	}
-	err = ip(ctx, near.Path, "link add nsm-1 mtu 1500 type veth peer name nsm-1 mtu 1500 netns "+far.Name)
+	err = ip(ctx, near.Path, fmt.Sprintf("link add nsm-1 mtu %[1]d type veth peer name nsm-1 mtu %[1]d netns %[2]s", plane.DefaultMTU, far.Name))
 	for i, pod := range []*lab.Namespace{near, far} {
 		err = errors.Join(err, ip(ctx, pod.Path, fmt.Sprintf(`addr add 172.16.3.%d/24 dev nsm-1
 			link set nsm-1 up`, 101-i)))
@@ -105,7 +107,7 @@ func (p *peers) veth(ctx context.Context) (*path, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newPath("a veth pair of MTU 1500 between two network namespaces, made by ip(8)", near.Path, "172.16.3.101", far.Path, "172.16.3.100")
+	return newPath(fmt.Sprintf("a veth pair of MTU %d between two network namespaces, made by ip(8)", plane.DefaultMTU), near.Path, "172.16.3.101", far.Path, "172.16.3.100")
 }
 
 // wireguard is Debian's wireguard-go in the nodes, with its TUN devices in the

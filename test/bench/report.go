@@ -153,15 +153,15 @@ func ratio(v float64) *aim {
 }
 
 func (r *Row) judge(a *aim) {
-	comparable := r.Ours.valid() && (r.Peer == nil || r.Peer.valid())
-	if comparable && r.Peer != nil && r.Peer.Value != 0 {
+	both := r.Ours.valid() && (r.Peer == nil || r.Peer.valid())
+	if both && r.Peer != nil && r.Peer.Value != 0 {
 		r.Ratio = r.Ours.Value / r.Peer.Value
 	}
 	if a == nil {
 		return
 	}
 	r.Aim = a.words
-	if comparable {
+	if both {
 		met := a.met(r)
 		r.Met = &met
 	}
