@@ -28,7 +28,7 @@ type heartbeat struct {
 	err     error
 }
 
-const beatEvery = 20 * time.Millisecond
+const beatEvery = 2 * time.Millisecond
 
 func startHeartbeat(ctx context.Context, from, to *lab.Node) (*heartbeat, error) {
 	h := &heartbeat{done: make(chan struct{})}

@@ -92,7 +92,7 @@ func (k *Plane) Join(ctx context.Context, c *plane.Connection) (plane.Link, erro
 
 // joined tells whether an earlier Join of the connection still holds.
 func (k *Plane) joined(id string) bool {
-	return slices.ContainsFunc(k.Plane.Links(), func(l plane.Link) bool { return l.ID == id })
+	return slices.ContainsFunc(k.Links(), func(l plane.Link) bool { return l.ID == id })
 }
 
 // Leave strikes the link out when it is gone.

@@ -160,6 +160,7 @@ func gather(in, out *Socket, burst []Desc) (int, error) {
 	n, err := forward(in, out, burst)
 	if n < len(burst)/2 {
 		for end := time.Now().Add(pause); time.Now().Before(end); {
+			continue
 		}
 	}
 	return n, err
