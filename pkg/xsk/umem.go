@@ -83,8 +83,15 @@ func (u *UMEM) mmap(size int, huge bool) error {
 	length := uintptr(size+hugePageSize-1) &^ (hugePageSize - 1)
 	if huge {
 		if p, err := unix.MmapPtr(-1, 0, nil, length, prot, flags|unix.MAP_HUGETLB); err == nil {
-			u.mem, u.mapped, u.huge = unsafe.Slice((*byte)(p), size), length, true
-			return nil
+			mem := unsafe.Slice((*byte)(p), length)
+			// A container may be allowed fewer huge pages than the system has:
+			// that shows at the first touch, as SIGBUS unless the pages are
+			// asked for here. Linux before 5.14 cannot, and takes ordinary ones.
+			if err := unix.Madvise(mem, unix.MADV_POPULATE_WRITE); err == nil {
+				u.mem, u.mapped, u.huge = mem[:size], length, true
+				return nil
+			}
+			_ = unix.MunmapPtr(p, length)
 		}
 	}
 	if size < hugePageSize {
