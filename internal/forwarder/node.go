@@ -61,7 +61,7 @@ func setUp(c *Config, log *slog.Logger) (_ *node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	kept, err := survivors.Keep(p, c.StateFile+".links", c.MaxTokenLifetime, log)
+	kept, err := survivors.Keep(p, c.StateFile+".links", c.ForwardingPlane == planeKernel && c.KeepLinks, c.MaxTokenLifetime, log)
 	if err != nil {
 		return nil, errors.Join(err, p.Close())
 	}

@@ -79,17 +79,8 @@ func (n *Namespace) evict() error {
 	if err != nil {
 		return nil // only the name was left
 	}
-	procs, err := filepath.Glob("/proc/[0-9]*/ns/net")
-	if err != nil {
-		return err
-	}
-	for _, proc := range procs {
-		d, i, err := ns.Identity(proc)
-		if err != nil || d != dev || i != ino {
-			continue
-		}
-		pid, err := strconv.Atoi(strings.Split(proc, "/")[2])
-		if err == nil && pid != os.Getpid() {
+	for pid := range ns.Processes(dev, ino) {
+		if pid != os.Getpid() {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 	}

@@ -30,6 +30,7 @@ type Plane struct {
 	plane.Plane
 
 	path string
+	kept bool
 	log  *slog.Logger
 
 	mu sync.Mutex
@@ -52,9 +53,9 @@ type file struct {
 // Keep wraps a plane. Its links between pods are written to the file at path,
 // and those that an earlier run wrote there are removed unless they have been
 // joined again within grace: as long as a connection outlives its last
-// refresh.
-func Keep(p plane.Plane, path string, grace time.Duration, log *slog.Logger) (*Plane, error) {
-	k := &Plane{Plane: p, path: path, log: log, links: map[string]pair{}, orphans: map[string]pair{}}
+// refresh. keptOnClose says that the plane's Close leaves links between pods up.
+func Keep(p plane.Plane, path string, keptOnClose bool, grace time.Duration, log *slog.Logger) (*Plane, error) {
+	k := &Plane{Plane: p, path: path, kept: keptOnClose, log: log, links: map[string]pair{}, orphans: map[string]pair{}}
 	text, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -117,6 +118,9 @@ func (k *Plane) Close() error {
 		k.timer.Stop()
 	}
 	err := k.Plane.Close()
+	if k.kept {
+		return err
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	clear(k.links)

@@ -46,7 +46,7 @@ func (p *pods) Leave(context.Context, string) error {
 
 func keep(t *testing.T, p plane.Plane, path string, grace time.Duration) *survivors.Plane {
 	t.Helper()
-	k, err := survivors.Keep(p, path, grace, slog.New(slog.DiscardHandler))
+	k, err := survivors.Keep(p, path, false, grace, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	return k
 }
@@ -137,6 +137,20 @@ func TestOrphansAreRemovedUnlessJoinedAgain(t *testing.T) {
 func TestAFileThatMakesNoSenseIsNamed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "links")
 	require.NoError(t, os.WriteFile(path, []byte("{"), 0o600))
-	_, err := survivors.Keep(&pods{}, path, time.Hour, slog.New(slog.DiscardHandler))
+	_, err := survivors.Keep(&pods{}, path, false, time.Hour, slog.New(slog.DiscardHandler))
 	require.ErrorContains(t, err, path)
+}
+
+func TestLinksThatCloseLeavesUpStayWrittenDown(t *testing.T) {
+	c := &plane.Connection{ID: "c1", Client: plane.Kernel{Name: "a", Inode: 1}, Endpoint: plane.Kernel{Name: "b", Inode: 2}}
+	for _, kept := range []bool{true, false} {
+		path := filepath.Join(t.TempDir(), "links")
+		k, err := survivors.Keep(&pods{}, path, kept, time.Hour, slog.New(slog.DiscardHandler))
+		require.NoError(t, err)
+		_, err = k.Join(context.Background(), c)
+		require.NoError(t, err)
+		require.NoError(t, k.Close())
+		_, err = os.Stat(path)
+		require.Equal(t, kept, err == nil)
+	}
 }

@@ -5,7 +5,6 @@ package survivors
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/vishvananda/netlink"
 
@@ -34,11 +33,11 @@ func (k *Plane) removeOrphans() {
 // remove deletes one end if it is still what was written down; its other end
 // goes with it. Policy rules of the interface are taken back as well.
 func remove(end plane.Kernel) error {
-	path, err := find(end)
-	if err != nil || path == "" {
-		return err
+	path := find(end)
+	if path == "" {
+		return nil
 	}
-	err = netns.Do(path, func() error {
+	err := netns.Do(path, func() error {
 		link, err := netlink.LinkByName(end.Name)
 		var gone netlink.LinkNotFoundError
 		if errors.As(err, &gone) {
@@ -60,16 +59,9 @@ func remove(end plane.Kernel) error {
 
 // find looks for a process in the end's namespace. Without one the pod is gone,
 // and the path is empty.
-func find(end plane.Kernel) (string, error) {
-	paths, err := filepath.Glob("/proc/[0-9]*/ns/net")
-	if err != nil {
-		return "", err
+func find(end plane.Kernel) string {
+	for pid := range netns.Processes(end.Device, end.Inode) {
+		return netns.Of(pid)
 	}
-	for _, path := range paths {
-		dev, ino, err := netns.Identity(path)
-		if err == nil && dev == end.Device && ino == end.Inode {
-			return path, nil
-		}
-	}
-	return "", nil
+	return ""
 }

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -73,9 +72,9 @@ func (t *tenants) add(ns namespace, id string, gone func()) error {
 		w.gone[id] = gone
 		return nil
 	}
-	pidfd, err := findTenant(ns)
-	if err != nil || pidfd < 0 {
-		return err
+	pidfd := findTenant(ns)
+	if pidfd < 0 {
+		return nil
 	}
 	if err := t.await(pidfd); err != nil {
 		_ = unix.Close(pidfd)
@@ -133,8 +132,8 @@ func (t *tenants) ended(fd int32) {
 		return
 	}
 	w := t.watched[ns]
-	pidfd, err := findTenant(ns)
-	if err == nil && pidfd >= 0 && t.await(pidfd) == nil {
+	pidfd := findTenant(ns)
+	if pidfd >= 0 && t.await(pidfd) == nil {
 		delete(t.byFD, fd)
 		_ = unix.Close(w.pidfd)
 		w.pidfd = pidfd
@@ -162,22 +161,9 @@ func (t *tenants) close() {
 
 // findTenant returns a pidfd of some process in the namespace, -1 if there is
 // none.
-func findTenant(ns namespace) (int, error) {
-	proc, err := os.Open("/proc")
-	if err != nil {
-		return -1, fmt.Errorf("look for processes: %w", err)
-	}
-	defer func() { _ = proc.Close() }()
-	names, err := proc.Readdirnames(-1)
-	if err != nil {
-		return -1, fmt.Errorf("look for processes: %w", err)
-	}
-	for _, name := range names {
-		pid, err := strconv.Atoi(name)
-		if err != nil || pid == os.Getpid() {
-			continue
-		}
-		if !isIn(name, ns) {
+func findTenant(ns namespace) int {
+	for pid := range netns.Processes(ns.dev, ns.ino) {
+		if pid == os.Getpid() {
 			continue
 		}
 		pidfd, err := unix.PidfdOpen(pid, 0)
@@ -185,15 +171,10 @@ func findTenant(ns namespace) (int, error) {
 			continue // it has ended meanwhile
 		}
 		// The pid may have changed hands between the two looks.
-		if isIn(name, ns) {
-			return pidfd, nil
+		if netns.Holds(pid, ns.dev, ns.ino) {
+			return pidfd
 		}
 		_ = unix.Close(pidfd)
 	}
-	return -1, nil
-}
-
-func isIn(pid string, ns namespace) bool {
-	dev, ino, err := netns.Identity("/proc/" + pid + "/ns/net")
-	return err == nil && namespace{dev, ino} == ns
+	return -1
 }
