@@ -11,6 +11,14 @@ import (
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
 )
 
+// Underlay is what tunnels must know of the network that they cross.
+type Underlay interface {
+	// Addr is the tunnel address of this node.
+	Addr() netip.Addr
+	// MTU of the uplink in bytes.
+	MTU() int
+}
+
 // Bytes that a tunnel adds to a packet on an underlay, as the stock forwarder
 // counts them: the peer computes the same, so both ends agree. An underlay of
 // IPv6 adds 20 more.

@@ -3,7 +3,6 @@
 package forwarder
 
 import (
-	"net/netip"
 	"net/url"
 	"time"
 
@@ -15,16 +14,12 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/metrics"
+	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mtu"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/pinhole"
 )
 
 // Underlay is what tunnels must know of the network that they cross.
-type Underlay interface {
-	// Addr is the tunnel address of this node.
-	Addr() netip.Addr
-	// MTU of the uplink in bytes.
-	MTU() int
-}
+type Underlay = mtu.Underlay
 
 // Option changes how NewServer makes the chain.
 type Option func(*options)

@@ -21,13 +21,13 @@ import (
 )
 
 type client struct {
-	underlay  Underlay
+	underlay  mtu.Underlay
 	localPort uint16
 }
 
 // NewClient offers VXLAN to forwarders of other nodes for Ethernet payload;
 // localPort zero means DefaultPort.
-func NewClient(underlay Underlay, localPort uint16) networkservice.NetworkServiceClient {
+func NewClient(underlay mtu.Underlay, localPort uint16) networkservice.NetworkServiceClient {
 	return &client{underlay: underlay, localPort: end{port: localPort}.portOrDefault()}
 }
 

@@ -13,15 +13,16 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/utils/metadata"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mtu"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/port"
 )
 
 type server struct {
-	underlay Underlay
+	underlay mtu.Underlay
 }
 
 // NewServer serves forwarders of other nodes; localPort zero means DefaultPort.
-func NewServer(underlay Underlay, localPort uint16) networkservice.NetworkServiceServer {
+func NewServer(underlay mtu.Underlay, localPort uint16) networkservice.NetworkServiceServer {
 	return chain.NewNetworkServiceServer(
 		vni.NewServer(underlay.Addr().AsSlice(), vni.WithTunnelPort(end{port: localPort}.portOrDefault())),
 		&server{underlay: underlay},

@@ -23,14 +23,6 @@ import (
 // DefaultPort is VXLAN's UDP port (RFC 7348, section 5).
 const DefaultPort = 4789
 
-// Underlay is what the mechanism must know of the network that tunnels cross.
-type Underlay interface {
-	// Addr is the tunnel address of this node.
-	Addr() netip.Addr
-	// MTU of the uplink in bytes.
-	MTU() int
-}
-
 // end is one side's address and port as the mechanism's parameters give them.
 type end struct {
 	ip   net.IP
@@ -68,7 +60,7 @@ func (e end) portOrDefault() uint16 {
 // limitMTU lowers the connection's MTU to the tunnel's: that of our uplink, or
 // the one that the peer has put into the mechanism if that is less. It returns
 // ours.
-func limitMTU(underlay Underlay, conn *networkservice.Connection) uint32 {
+func limitMTU(underlay mtu.Underlay, conn *networkservice.Connection) uint32 {
 	ours := mtu.Tunnel(underlay.MTU(), mtu.VXLAN, underlay.Addr())
 	limit := ours
 	if m := vxlanmech.ToMechanism(conn.GetMechanism()); m != nil && m.MTU() != 0 {

@@ -17,15 +17,16 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	undo "github.com/nsm-afxdp/forwarder/pkg/networkservice"
+	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mtu"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/port"
 )
 
 type client struct {
-	underlay Underlay
+	underlay mtu.Underlay
 }
 
 // NewClient offers WireGuard to forwarders of other nodes for IP payload.
-func NewClient(underlay Underlay) networkservice.NetworkServiceClient {
+func NewClient(underlay mtu.Underlay) networkservice.NetworkServiceClient {
 	return &client{underlay: underlay}
 }
 

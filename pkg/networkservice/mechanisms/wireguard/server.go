@@ -12,16 +12,17 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/utils/metadata"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mtu"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/port"
 )
 
 type server struct {
-	underlay Underlay
+	underlay mtu.Underlay
 }
 
 // NewServer serves forwarders of other nodes, which begin the handshake when
 // our answer has reached them.
-func NewServer(underlay Underlay) networkservice.NetworkServiceServer {
+func NewServer(underlay mtu.Underlay) networkservice.NetworkServiceServer {
 	return &server{underlay: underlay}
 }
 

@@ -28,14 +28,6 @@ import (
 // DefaultPort is WireGuard's customary UDP port.
 const DefaultPort = 51820
 
-// Underlay is what the mechanism must know of the network that tunnels cross.
-type Underlay interface {
-	// Addr is the tunnel address of this node.
-	Addr() netip.Addr
-	// MTU of the uplink in bytes.
-	MTU() int
-}
-
 type keyKey struct{}
 
 // keyPair returns the connection's key pair at this half, made at first use.
@@ -88,7 +80,7 @@ func newPort(key *ecdh.PrivateKey, local netip.AddrPort, peerIP net.IP, peerPort
 // limitMTU lowers the connection's MTU to the tunnel's: that of our uplink, or
 // the one that the peer has put into the mechanism if that is less. It returns
 // ours.
-func limitMTU(underlay Underlay, conn *networkservice.Connection) uint32 {
+func limitMTU(underlay mtu.Underlay, conn *networkservice.Connection) uint32 {
 	ours := tunnelMTU(underlay)
 	limit := ours
 	if m := wgmech.ToMechanism(conn.GetMechanism()); m != nil && m.MTU() != 0 {
@@ -98,6 +90,6 @@ func limitMTU(underlay Underlay, conn *networkservice.Connection) uint32 {
 	return ours
 }
 
-func tunnelMTU(underlay Underlay) uint32 {
+func tunnelMTU(underlay mtu.Underlay) uint32 {
 	return uint32(max(0, mtu.Tunnel(underlay.MTU(), mtu.WireGuard, underlay.Addr())))
 }
