@@ -92,13 +92,8 @@ func attach(cfg *Config) (_ *Classifier, err error) {
 		if lockErr != nil {
 			return nil, lockErr
 		}
-		defer unlock()
+		defer func() { err = errors.Join(err, unlock()) }()
 		c.pins = pinsOf(cfg.PinDir, cfg.Interface)
-		defer func() {
-			if err != nil {
-				err = errors.Join(err, c.pins.removeRoot())
-			}
-		}()
 	}
 	device, err := readDevice(cfg.Interface)
 	if err != nil {
@@ -141,7 +136,7 @@ func (c *Classifier) attachFirst(cfg *Config) (err error) {
 	}
 	u.add(c.objects.Close)
 	if c.pins != nil {
-		u.add(c.pins.removeAll)
+		u.add(c.pins.remove)
 		if err := errors.Join(cfg.reach(stepFolder), c.pins.makeDir()); err != nil {
 			return err
 		}

@@ -148,6 +148,16 @@ func TestManyAttachAndDetachAtOnce(t *testing.T) {
 	require.NoDirExists(t, l.pinDir)
 }
 
+func TestDetachAfterTheTakerDetachedLeavesNoFolder(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	first := l.attach(l.config())
+	second := l.attach(l.config())
+	require.NoError(t, second.Detach())
+	require.ErrorIs(t, first.Detach(), ErrTakenOver)
+	require.NoDirExists(t, l.pinDir)
+}
+
 func TestWithoutPinsTheProgramEndsWithTheProcess(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

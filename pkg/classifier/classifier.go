@@ -113,7 +113,7 @@ func (c *Classifier) Close() error {
 // Detach takes the program off the uplink and removes all pins, and PinDir if
 // that leaves it empty. It returns an error wrapping ErrTakenOver, and does
 // nothing but Close, if another process has taken over.
-func (c *Classifier) Detach() error {
+func (c *Classifier) Detach() (detached error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -125,7 +125,7 @@ func (c *Classifier) Detach() error {
 		if unlock, err := lockPins(c.pins.root); err != nil {
 			errs = append(errs, err)
 		} else {
-			defer unlock()
+			defer func() { detached = errors.Join(detached, unlock()) }()
 		}
 	}
 	if ours, err := c.ours(); err != nil {
@@ -135,7 +135,7 @@ func (c *Classifier) Detach() error {
 	} else {
 		errs = append(errs, c.link.Detach())
 		if c.pins != nil {
-			errs = append(errs, c.pins.removeAll())
+			errs = append(errs, c.pins.remove())
 		}
 	}
 	if err := c.release(errs); err != nil {

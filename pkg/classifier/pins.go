@@ -23,7 +23,7 @@ const (
 )
 
 type pins struct {
-	root, dir string
+	root, dir string // of all interfaces, of this one
 }
 
 // PinPath is the folder in which the link ("link") and the maps ("xsks_map",
@@ -112,13 +112,9 @@ func (p *pins) remove() error {
 	return errors.Join(errs...)
 }
 
-// removeAll also removes the folder of all interfaces if this was the last.
-func (p *pins) removeAll() error {
-	return errors.Join(p.remove(), p.removeRoot())
-}
-
-func (p *pins) removeRoot() error {
-	err := os.Remove(p.root)
+// removeEmpty removes the folder of all interfaces if it holds none.
+func removeEmpty(root string) error {
+	err := os.Remove(root)
 	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) || // other interfaces
 		errors.Is(err, unix.EBUSY) || errors.Is(err, fs.ErrNotExist) { // a mount of its own
 		return nil
@@ -134,8 +130,10 @@ func removeIfThere(path string) error {
 }
 
 // lockPins makes the folder of all interfaces and keeps other processes from
-// attaching and detaching until unlock is called.
-func lockPins(dir string) (unlock func(), err error) {
+// attaching and detaching until unlock is called, which removes the folder again
+// if nothing is in it: whoever locks may have made it, also one that then finds
+// nothing to do.
+func lockPins(dir string) (unlock func() error, err error) {
 	for {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("make pin folder: %w", err)
@@ -155,7 +153,7 @@ func lockPins(dir string) (unlock func(), err error) {
 			return nil, errors.Join(fmt.Errorf("lock pin folder %s: %w", dir, err), locked.Close())
 		}
 		if stillThere(locked, dir) {
-			return func() { _ = locked.Close() }, nil // closing unlocks
+			return func() error { return errors.Join(removeEmpty(dir), locked.Close()) }, nil
 		}
 		// Whoever had the lock removed the folder.
 		_ = locked.Close()
@@ -181,7 +179,6 @@ func Uninstall(pinDir, iface string) error {
 	if err != nil {
 		return fmt.Errorf("uninstall classifier of %s: %w", iface, err)
 	}
-	defer unlock()
 	p := pinsOf(pinDir, iface)
 	var errs []error
 	if l, err := link.LoadPinnedLink(p.link(), nil); err == nil {
@@ -189,7 +186,7 @@ func Uninstall(pinDir, iface string) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)
 	}
-	if err := errors.Join(append(errs, p.removeAll())...); err != nil {
+	if err := errors.Join(append(errs, p.remove(), unlock())...); err != nil {
 		return fmt.Errorf("uninstall classifier of %s: %w", iface, err)
 	}
 	return nil
