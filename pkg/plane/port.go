@@ -49,12 +49,20 @@ func (Kernel) Kind() Kind { return KindKernel }
 
 func (k Kernel) String() string { return fmt.Sprintf("kernel %s (netns %d)", k.Name, k.Inode) }
 
-// Memif is a shared-memory interface (memif 2.0).
+// Memif is a shared-memory interface (memif 2.0) with id 0 and no secret. It
+// carries frames or IP packets, as the connection's payload says.
 type Memif struct {
-	// Socket is the path of the control socket; a leading '@' makes it an
-	// abstract one in the network namespace NetNS.
+	// Socket is the path of the control socket, at most 107 bytes; a leading '@'
+	// makes it an abstract one in the network namespace NetNS.
 	Socket string `json:"socket"`
+	// NetNS is a path to the network namespace of the pod, as in Kernel, and
+	// empty for a socket file; Device and Inode identify the namespace.
 	NetNS  string `json:"-"`
+	Device uint64 `json:"device,omitempty"`
+	Inode  uint64 `json:"inode,omitempty"`
+	// Name is what the pod calls the interface, for metrics and tables; it may be
+	// empty.
+	Name string `json:"name,omitempty"`
 	// Master: we listen and the peer connects.
 	Master bool `json:"master"`
 }
