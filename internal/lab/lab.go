@@ -18,10 +18,10 @@ import (
 	"slices"
 	"time"
 
-	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/nsm-afxdp/forwarder/internal/lab/dot1q"
 	"github.com/nsm-afxdp/forwarder/internal/netns"
 )
 
@@ -39,6 +39,9 @@ type Config struct {
 	MTU int
 	// IPv6 makes the tunnel addresses IPv6.
 	IPv6 bool
+	// Switch joins the nodes by a switch that has ports for others: see
+	// AddVLANHost. Otherwise one link joins them.
+	Switch bool
 	// LogLevel of all programs (INFO).
 	LogLevel string
 	// MaxTokenLifetime bounds refresh and timeout (10m). Clients limit a request to
@@ -62,6 +65,9 @@ type Lab struct {
 	identities *identities
 	pods       []*Namespace
 	processes  []*Process
+	ether      *ethernetSwitch // nil unless Config.Switch
+	vlanHosts  int
+	closers    []func() error
 }
 
 // Node is a network namespace with an uplink.
@@ -147,8 +153,25 @@ func (l *Lab) addNode(i int) error {
 // BPFFS is where the node's bpffs is mounted.
 func (n *Node) BPFFS() string { return filepath.Join(n.Dir, "bpf") }
 
-// joinNodes makes the underlay: a veth pair with an end in each node.
+// joinNodes makes the underlay.
 func (l *Lab) joinNodes() error {
+	join := l.joinByLink
+	if l.Switch {
+		join = l.joinBySwitch
+	}
+	if err := join(); err != nil {
+		return err
+	}
+	for _, n := range l.Nodes {
+		if err := netns.Do(n.Path, n.configureUplink); err != nil {
+			return fmt.Errorf("configure the uplink of %s: %w", n.Name, err)
+		}
+	}
+	return nil
+}
+
+// joinByLink joins the nodes by a veth pair with an end in each.
+func (l *Lab) joinByLink() error {
 	fds := make([]netlink.NsFd, 2)
 	for i, n := range l.Nodes {
 		f, err := os.Open(n.Path)
@@ -166,11 +189,6 @@ func (l *Lab) joinNodes() error {
 	})
 	if err != nil {
 		return fmt.Errorf("join the nodes: %w", err)
-	}
-	for _, n := range l.Nodes {
-		if err := netns.Do(n.Path, n.configureUplink); err != nil {
-			return fmt.Errorf("configure the uplink of %s: %w", n.Name, err)
-		}
 	}
 	return nil
 }
@@ -192,25 +210,10 @@ func (n *Node) configureUplink() error {
 	if err := netlink.AddrAdd(link, addr); err != nil {
 		return err
 	}
-	if err := finishChecksums(UplinkName); err != nil {
+	if err := dot1q.Finish(UplinkName); err != nil {
 		return err
 	}
 	return netlink.LinkSetUp(link)
-}
-
-// finishChecksums has Linux finish the checksums of what it sends through a
-// veth, as a NIC would before the wire. Left alone, a veth hands them over
-// unfinished, and who reads frames in XDP gets them so.
-func finishChecksums(name string) error {
-	e, err := ethtool.NewEthtool()
-	if err != nil {
-		return fmt.Errorf("finish checksums of %s: %w", name, err)
-	}
-	defer e.Close()
-	if err := e.Change(name, map[string]bool{"tx-checksum-ip-generic": false}); err != nil {
-		return fmt.Errorf("finish checksums of %s: %w", name, err)
-	}
-	return nil
 }
 
 // Pod makes a network namespace for a pod on the node.
@@ -246,6 +249,9 @@ func (l *Lab) Close() error {
 	}
 	if l.identities != nil {
 		l.identities.close()
+	}
+	for _, undo := range slices.Backward(l.closers) {
+		errs = append(errs, undo())
 	}
 	for _, ns := range l.pods {
 		errs = append(errs, ns.remove())
