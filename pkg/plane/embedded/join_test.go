@@ -66,8 +66,8 @@ func (n *node) pristine(t testing.TB, fds int, pods ...*namespace) {
 	}
 	for _, w := range n.workers {
 		w.do(func() {
-			if slices.ContainsFunc(w.ports, func(k *kernelPort) bool { return k != nil }) || w.load != 0 {
-				t.Errorf("worker %d has ports", w.id)
+			if slices.ContainsFunc(w.sources, func(s source) bool { return s != nil }) || w.load != 0 {
+				t.Errorf("worker %d has sources", w.id)
 			}
 		})
 	}

@@ -18,9 +18,6 @@ import (
 	"github.com/nsm-afxdp/forwarder/pkg/wireguard"
 )
 
-// spillSize is room for what a large packet has beyond one UMEM frame.
-const spillSize = 72 << 10
-
 // From a pod to the tunnel:
 //
 //  1. receive reads a burst, each packet with its Offload straight into a UMEM
@@ -86,7 +83,8 @@ func (k *kernelPort) connect(_ context.Context, other end) error {
 	}
 	k.peer = peer
 	w := k.plane.leastLoaded()
-	if err := w.attach(k); err != nil {
+	var err error
+	if k.slot, err = w.attach(k.fd, k); err != nil {
 		k.plane.unload(w)
 		return fmt.Errorf("%s: %w", k.port, err)
 	}
@@ -98,7 +96,7 @@ func (k *kernelPort) disconnect() {
 	if k.worker == nil {
 		return
 	}
-	k.worker.detach(k)
+	k.worker.detach(k.fd, k.slot)
 	k.plane.unload(k.worker)
 	k.worker = nil
 	k.plane.settle()
@@ -151,7 +149,7 @@ func (k *kernelPort) receive(w *worker, events uint32) {
 		f.addr, more = w.take()
 		if !more {
 			// Rather lose packets than turn in circles.
-			if read(k.fd, w.spill[:]) {
+			if read(k.fd, w.spill.rest()) {
 				c.Dropped(1)
 			}
 			break
@@ -193,7 +191,8 @@ func (k *kernelPort) read(w *worker, f *frame) (large, ok bool) {
 	f.buf = w.sock.Buffer(f.addr)
 	f.start = headroom
 	room := f.buf[headroom-packet.OffloadLen:]
-	w.iov[0], w.iov[1] = iovec(room), iovec(w.spill[:])
+	spill := w.spill.rest()
+	w.iov[0], w.iov[1] = iovec(room), iovec(spill)
 	r, _, errno := unix.RawSyscall(unix.SYS_READV, uintptr(k.fd), uintptr(unsafe.Pointer(&w.iov)), 2)
 	n := int(r)
 	if errno != 0 || n < packet.OffloadLen {
@@ -201,7 +200,7 @@ func (k *kernelPort) read(w *worker, f *frame) (large, ok bool) {
 	}
 	f.offload.Decode(room)
 	f.end = headroom - packet.OffloadLen + min(n, len(room))
-	f.more = w.spill[:n-min(n, len(room))]
+	f.more = spill[:n-min(n, len(room))]
 	return len(f.more) > 0, true
 }
 

@@ -156,8 +156,8 @@ func (w *worker) serve(events []unix.EpollEvent) int {
 			w.poll.woken()
 		case slotUplink: // the next turn receives
 		default:
-			if k := w.ports[slot]; k != nil {
-				k.receive(w, events[i].Events)
+			if s := w.sources[slot]; s != nil {
+				s.receive(w, events[i].Events)
 			}
 		}
 	}

@@ -18,15 +18,18 @@ import (
 //
 //  1. receive (receive.go): a burst from the uplink's queue is parsed, sorted by
 //     tunnel, and given to the ports at the other ends.
-//  2. poll: which pods have something to send?
-//  3. kernelPort.receive (kernel.go) for each of them: a burst is read and given
-//     to the tunnel at the other end, which leaves it with queue.
-//  4. collect (outbox.go): what WireGuard has left to be sent joins it.
-//  5. flush: what was queued goes onto the TX ring, and the kernel is told.
+//  2. collect (outbox.go): what WireGuard has left to be sent joins it.
+//  3. pollRings (memif_receive.go): the rings of memifs that are busy. Each
+//     gives a burst to the port at the other end.
+//  4. poll: which other sources, pods' devices and idle rings, have something?
+//  5. source.receive for each of them: a burst is read and given to the port at
+//     the other end, a tunnel for one, which leaves it with queue.
+//  6. flush: what was queued goes onto the TX ring, and the kernel is told.
 //
 // When some turns had nothing to do, it sleeps in epoll until there is. No
 // stage allocates or waits, and none takes a lock but collect, which does so when
-// there is something to collect.
+// there is something to collect, and the sender to a memif (memif_send.go), once
+// per burst.
 
 // linger is how long a worker goes on polling when it has had work, giving the
 // processor to others between turns. A sleeper takes much longer to answer, and
@@ -38,6 +41,12 @@ const linger = 100 * time.Microsecond
 // soon, and then nothing for long: once is not enough.
 const vain = 2
 
+// source is what a worker reads packets from when its descriptor is readable.
+type source interface {
+	// receive reads a burst and passes it on. It runs on the goroutine of w.
+	receive(w *worker, events uint32)
+}
+
 // worker moves the packets of one queue of the uplink and of the ports that
 // were given to it, on a thread of its own.
 type worker struct {
@@ -46,16 +55,16 @@ type worker struct {
 	sock  *xsk.Socket
 	poll  *poller
 
-	// ports by slot, nil where free. Changed on the worker's goroutine only.
-	ports []*kernelPort
-	// load is the number of ports, for spreading them.
+	// sources by slot, nil where free. Changed on the worker's goroutine only.
+	sources []source
+	// load is the number of sources, for spreading them.
 	load int // guarded by Plane.mu
 
 	rx    rxState
 	tx    txState
 	out   outbox
 	burst [burstSize]frame // that a pod has sent
-	spill [spillSize]byte  // the rest of a large packet of it
+	spill spill            // the rest of a large packet of it
 	iov   [burstSize + 1]unix.Iovec
 	drops [dropReasons]atomic.Uint64
 
@@ -207,28 +216,26 @@ func (w *worker) runCalls() (stop bool) {
 	return w.stopped
 }
 
-// attach gives a port to the worker.
-func (w *worker) attach(k *kernelPort) (err error) {
+// attach gives a source to the worker, which receives from it when fd is readable.
+func (w *worker) attach(fd int, s source) (slot int, err error) {
 	w.do(func() {
-		slot := 0
-		for slot < len(w.ports) && w.ports[slot] != nil {
+		for slot < len(w.sources) && w.sources[slot] != nil {
 			slot++
 		}
-		if slot == len(w.ports) {
-			w.ports = append(w.ports, nil)
+		if slot == len(w.sources) {
+			w.sources = append(w.sources, nil)
 		}
-		if err = w.poll.add(k.fd, slot); err != nil {
-			return
+		if err = w.poll.add(fd, slot); err == nil {
+			w.sources[slot] = s
 		}
-		w.ports[slot], k.slot = k, slot
 	})
-	return err
+	return slot, err
 }
 
-// detach takes a port away from the worker. Nothing of it is in use afterwards.
-func (w *worker) detach(k *kernelPort) {
+// detach takes a source away from the worker. Nothing of it is in use afterwards.
+func (w *worker) detach(fd, slot int) {
 	w.do(func() {
-		w.poll.remove(k.fd)
-		w.ports[k.slot] = nil
+		w.poll.remove(fd)
+		w.sources[slot] = nil
 	})
 }
