@@ -29,7 +29,8 @@ import (
 //
 //  1. send has the burst's TCP segments and UDP datagrams put together.
 //  2. Each packet that comes of it is written by one call, from the UMEM frames
-//     that its pieces lie in.
+//     that its pieces lie in. So is a packet that is larger than a UMEM frame,
+//     from where its two pieces lie.
 
 // kernelPort is a TAP or TUN device in a pod. Packets come and go with an
 // Offload in front, so that the pod's kernel may leave large ones whole.
@@ -178,11 +179,7 @@ func (k *kernelPort) pass(w *worker, n int) {
 		return
 	}
 	k.peer.send(w, w.burst[:n])
-	for i := range n {
-		if addr := w.burst[i].addr; addr != noFrame {
-			w.give(addr)
-		}
-	}
+	w.giveBurst(n)
 }
 
 // read reads one packet. Large ones use the worker's spill, which is free again
@@ -207,6 +204,13 @@ func (k *kernelPort) read(w *worker, f *frame) (large, ok bool) {
 // send writes a burst to the device, segments that follow each other as one
 // packet. Its bytes go from where they lie to the kernel.
 func (k *kernelPort) send(w *worker, burst []frame) {
+	if last := len(burst) - 1; len(burst[last].more) > 0 {
+		if last > 0 {
+			k.send(w, burst[:last])
+		}
+		k.sendLarge(w, &burst[last])
+		return
+	}
 	c := &w.coalesce
 	c.Trains = k.train
 	c.Reset(k.link)
@@ -237,6 +241,20 @@ func (k *kernelPort) send(w *worker, burst []frame) {
 	n := &k.counters[w.id]
 	n.Sent(packets, bytes)
 	n.Dropped(drops)
+}
+
+// sendLarge writes a packet that has more.
+func (k *kernelPort) sendLarge(w *worker, f *frame) {
+	n := &k.counters[w.id]
+	first := f.buf[f.start-packet.OffloadLen : f.end]
+	f.offload.Put(first)
+	w.iov[0], w.iov[1] = iovec(first), iovec(f.more)
+	_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(k.fd), uintptr(unsafe.Pointer(&w.iov)), 2)
+	if errno != 0 {
+		n.Dropped(1)
+		return
+	}
+	n.Sent(1, f.len())
 }
 
 // gather writes a packet of several segments, of which first is the beginning.

@@ -35,11 +35,21 @@ type keeper interface {
 	keep(c *plane.Connection) error
 }
 
+// pod is an end in a pod, which tunnels are joined to.
+type pod interface {
+	end
+	sink
+	keeper
+}
+
+var _, _ pod = (*kernelPort)(nil), (*memifPort)(nil)
+
 // portKinds are the kinds of port that can be made, best first.
 var portKinds = []struct {
 	kind    plane.Kind
 	payload plane.Payload // empty for any
 }{
+	{plane.KindMemif, ""},
 	{plane.KindKernel, ""},
 	{plane.KindVXLAN, plane.Ethernet},
 	{plane.KindWireGuard, plane.IP},
@@ -50,6 +60,8 @@ func (p *Plane) open(c *plane.Connection, port plane.Port) (end, error) {
 	switch port := port.(type) {
 	case plane.Kernel:
 		return newKernel(p, c, port)
+	case plane.Memif:
+		return newMemif(p, c, port)
 	case plane.VXLAN:
 		return newVXLAN(p, c, port)
 	case plane.WireGuard:

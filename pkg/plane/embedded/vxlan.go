@@ -76,7 +76,7 @@ func newVXLAN(p *Plane, c *plane.Connection, port plane.VXLAN) (end, error) {
 }
 
 func (v *vxlanPort) connect(_ context.Context, other end) error {
-	peer, ok := other.(*kernelPort)
+	peer, ok := other.(pod)
 	if !ok {
 		return fmt.Errorf("VXLAN can be joined to an interface in a pod only: %w", plane.ErrUnsupported)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/nsm-afxdp/forwarder/pkg/memif"
 	"github.com/nsm-afxdp/forwarder/pkg/packet"
 	"github.com/nsm-afxdp/forwarder/pkg/xsk"
 )
@@ -57,6 +58,8 @@ type worker struct {
 
 	// sources by slot, nil where free. Changed on the worker's goroutine only.
 	sources []source
+	// rings are those of the sources that are looked at in each turn.
+	rings []*memifRing
 	// load is the number of sources, for spreading them.
 	load int // guarded by Plane.mu
 
@@ -66,7 +69,12 @@ type worker struct {
 	burst [burstSize]frame // that a pod has sent
 	spill spill            // the rest of a large packet of it
 	iov   [burstSize + 1]unix.Iovec
-	drops [dropReasons]atomic.Uint64
+	// views are what a memif's peer has sent, leaving what is sent to one, and
+	// segments the pieces of a large packet on that way.
+	views    [burstSize]memif.Packet
+	leaving  [burstSize + 1]memif.Packet
+	segments [72 << 10]byte
+	drops    [dropReasons]atomic.Uint64
 
 	reply   [headroom + packet.MaxTooBigLen]byte
 	replies [1]frame
@@ -106,6 +114,7 @@ func (w *worker) run() {
 	for {
 		n := w.receive()
 		n += w.collect()
+		n += w.pollRings()
 		if n == 0 && rest.over {
 			n += w.serve(w.sleep())
 		} else {
@@ -163,6 +172,9 @@ func (w *worker) sleep() []unix.EpollEvent {
 	w.out.asleep.Store(true)
 	defer w.out.asleep.Store(false)
 	if w.out.news.Load() { // left before the sender could see that we sleep
+		return nil
+	}
+	if !w.arm() {
 		return nil
 	}
 	return w.poll.wait(w.patience())
@@ -230,6 +242,16 @@ func (w *worker) attach(fd int, s source) (slot int, err error) {
 		}
 	})
 	return slot, err
+}
+
+// giveBurst gives the first n frames of the burst back, as far as nobody has kept
+// them.
+func (w *worker) giveBurst(n int) {
+	for i := range n {
+		if addr := w.burst[i].addr; addr != noFrame {
+			w.give(addr)
+		}
+	}
 }
 
 // detach takes a source away from the worker. Nothing of it is in use afterwards.

@@ -99,12 +99,21 @@ func Same(a, b *plane.Connection) bool {
 }
 
 // SamePort is Same for one end.
-func SamePort(a, b plane.Port) bool {
-	if ka, ok := a.(plane.Kernel); ok {
-		if kb, ok := b.(plane.Kernel); ok && ka.Inode != 0 {
-			ka.NetNS, kb.NetNS = "", ""
-			return ka == kb
+func SamePort(a, b plane.Port) bool { return withoutPath(a) == withoutPath(b) }
+
+// withoutPath is a port without the path to a namespace that is identified.
+func withoutPath(p plane.Port) plane.Port {
+	switch p := p.(type) {
+	case plane.Kernel:
+		if p.Inode != 0 {
+			p.NetNS = ""
 		}
+		return p
+	case plane.Memif:
+		if p.Inode != 0 {
+			p.NetNS = ""
+		}
+		return p
 	}
-	return a == b
+	return p
 }

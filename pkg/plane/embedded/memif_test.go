@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nsm-afxdp/forwarder/internal/netns"
+	"github.com/nsm-afxdp/forwarder/pkg/memif"
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
+)
+
+// memif is a memif port in this namespace, at an abstract socket.
+func (n *namespace) memif(t testing.TB, name string, master bool) plane.Memif {
+	t.Helper()
+	dev, ino, err := netns.Identity(n.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plane.Memif{Socket: "@/tmp/memif/" + name + "/memif.socket", NetNS: n.path, Device: dev, Inode: ino, Master: master}
+}
+
+// program is what a pod has at the other end of a memif port: one that uses
+// package memif.
+type program struct {
+	iface    *memif.Interface
+	listener *memif.Listener
+	conn     *memif.Conn
+}
+
+// program starts the other end of a port.
+func startProgram(t testing.TB, port plane.Memif, cfg memif.Config) *program {
+	t.Helper()
+	p := &program{}
+	a := memif.Address{Socket: port.Socket, NetNS: port.NetNS}
+	var err error
+	if port.Master {
+		p.iface, err = memif.Slave(a, cfg)
+	} else {
+		if p.listener, err = memif.Listen(a); err != nil {
+			t.Fatal(err)
+		}
+		p.iface, err = p.listener.Interface(cfg)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.close)
+	return p
+}
+
+// connect waits for the plane.
+func (p *program) connect(t testing.TB) *program {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var err error
+	if p.conn, err = p.iface.Connect(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// leave ends the connection.
+func (p *program) leave() {
+	if p.conn != nil {
+		_ = p.conn.Close()
+		p.conn = nil
+	}
+}
+
+func (p *program) close() {
+	p.leave()
+	_ = p.iface.Close()
+	if p.listener != nil {
+		_ = p.listener.Close()
+	}
+}
+
+func (p *program) send(t testing.TB, frames ...[]byte) {
+	t.Helper()
+	for _, f := range frames {
+		for deadline := time.Now().Add(5 * time.Second); p.conn.Tx()[0].Send([]memif.Packet{{Data: f}}) == 0; {
+			if err := p.conn.Err(); err != nil || time.Now().After(deadline) {
+				t.Fatalf("memif takes no packet: %v", err)
+			}
+			time.Sleep(50 * time.Microsecond)
+		}
+	}
+}
+
+// await returns the first packet that f accepts.
+func (p *program) await(t testing.TB, what string, f func(frame []byte) bool) []byte {
+	t.Helper()
+	var views [64]memif.Packet
+	var found []byte
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Microsecond) {
+		for _, q := range p.conn.Rx() {
+			n := q.Receive(views[:])
+			var packet []byte
+			for _, v := range views[:n] {
+				if packet = append(packet, v.Data...); v.Next {
+					continue
+				}
+				if found == nil && f(packet) {
+					found = packet
+				}
+				packet = nil
+			}
+			q.Release()
+		}
+		if found != nil {
+			return found
+		}
+	}
+	t.Fatalf("no packet within 5 s: %s (connection: %v)", what, p.conn.Err())
+	return nil
+}
+
+func is(want []byte) func([]byte) bool {
+	return func(got []byte) bool { return bytes.Equal(got, want) }
+}
+
+// memifRoles are the ways in which the plane can meet a pod.
+var memifRoles = []struct {
+	name   string
+	master bool
+}{{"master", true}, {"slave", false}}
+
+func TestMemifAndVXLAN(t *testing.T) {
+	for _, role := range memifRoles {
+		t.Run(role.name, func(t *testing.T) {
+			u := newUnderlay(t, 1500)
+			n := u.start(t, 0, addrs4, nil)
+			u.kernelVXLAN(t, 1, 7, addrs4, "10.7.0.2/24")
+			pod := newNamespace(t)
+			port := pod.memif(t, "c1", role.master)
+			link, err := n.Join(t.Context(), &plane.Connection{ID: "c1", Payload: plane.Ethernet, Client: port, Endpoint: tunnel(0, 7, addrs4)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if link.Path != "embedded" || link.MTU != 1450 {
+				t.Errorf("link %+v", link)
+			}
+			far := u.nodes[1].tap(t, "vxlan")
+			lost := inner(200, 7)
+			for range 3 { // Nobody is there: it is counted.
+				far.send(t, lost)
+			}
+			n.eventually(t, "drops", func() bool { return n.Links()[0].Client.Counters.Drops >= 3 })
+
+			p := startProgram(t, port, memif.Config{RxRings: 2, TxRings: 2})
+			for round := range 3 { // It comes and goes.
+				p.connect(t)
+				out, in := inner(100+round, 1), inner(1400+round, 2)
+				p.send(t, out)
+				far.await(t, "the packet of the pod", is(out))
+				far.send(t, in)
+				p.await(t, "the packet for the pod", is(in))
+				p.leave()
+			}
+			c := n.Links()[0].Client.Counters
+			if c.RxPackets != 3 || c.RxBytes != 3*115 || c.TxPackets < 3 {
+				t.Errorf("counters %+v", c)
+			}
+		})
+	}
+}
+
+// A pod's answer to a packet that is too big is ICMP, whatever is at the other end.
+func TestMemifTooBig(t *testing.T) {
+	u := newUnderlay(t, 1500)
+	n := u.start(t, 0, addrs4, nil)
+	pod, other := newNamespace(t), newNamespace(t)
+	for _, c := range []struct {
+		name string
+		end  plane.Port
+		mtu  int
+	}{
+		{"VXLAN", tunnel(0, 7, addrs4), 1450},
+		{"VXLAN with less", tunnel(0, 8, addrs4), 1400},
+		{"kernel", other.port(t, "nse-1"), 8000},
+		{"memif", other.memif(t, "other", true), 8000},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			port := pod.memif(t, c.name, true)
+			if _, err := n.Join(t.Context(), &plane.Connection{
+				ID: c.name, Payload: plane.Ethernet, MTU: c.mtu, Client: port, Endpoint: c.end,
+			}); err != nil {
+				t.Fatal(err)
+			}
+			p := startProgram(t, port, memif.Config{}).connect(t)
+			for _, size := range []int{c.mtu + 1, 9100, 20000} {
+				p.send(t, inner(size, 1))
+				answer := p.await(t, "ICMP", func(f []byte) bool { return len(f) > 42 && f[14+9] == 1 })
+				icmp := answer[34:]
+				if icmp[0] != 3 || icmp[1] != 4 || int(binary.BigEndian.Uint16(icmp[6:])) != c.mtu {
+					t.Errorf("packet of %d: ICMP %x", size, icmp[:8])
+				}
+			}
+			drops := uint64(3)
+			n.eventually(t, "drops", func() bool {
+				for _, l := range n.Links() {
+					if l.ID == c.name {
+						return l.Client.Counters.Drops+l.Endpoint.Counters.Drops >= drops
+					}
+				}
+				return false
+			})
+		})
+	}
+}
+
+// Large packets pass locally, in both directions, whole.
+func TestMemifAndKernel(t *testing.T) {
+	for _, role := range memifRoles {
+		for _, payload := range []plane.Payload{plane.Ethernet, plane.IP} {
+			t.Run(fmt.Sprintf("%s/%s", role.name, payload), func(t *testing.T) {
+				u := newUnderlay(t, 1500)
+				n := u.start(t, 0, addrs4, nil)
+				pods := [2]*namespace{newNamespace(t), newNamespace(t)}
+				port := pods[0].memif(t, "c1", role.master)
+				link, err := n.Join(t.Context(), &plane.Connection{ID: "c1", Payload: payload, Client: port, Endpoint: pods[1].port(t, "nse-1")})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if link.MTU != plane.DefaultMTU {
+					t.Errorf("MTU %d", link.MTU)
+				}
+				cfg, off := memif.Config{}, 0
+				if payload == plane.IP {
+					cfg.Mode, off = memif.IP, 14
+				}
+				p := startProgram(t, port, cfg).connect(t)
+				device := pods[1].tap(t, "nse-1")
+				for _, size := range []int{28, 1500, 1920, 1921, 2048, 4000, 9000} {
+					f := inner(size, uint16(size))[off:]
+					p.send(t, f)
+					device.await(t, fmt.Sprint("from the pod, ", size), is(f))
+					f = inner(size, uint16(size+1))[off:]
+					device.send(t, f)
+					p.await(t, fmt.Sprint("to the pod, ", size), is(f))
+				}
+			})
+		}
+	}
+}
+
+// Two memifs are joined by the workers if both ends listen, or both dial.
+func TestMemifAndMemif(t *testing.T) {
+	u := newUnderlay(t, 1500)
+	n := u.start(t, 0, addrs4, nil)
+	for _, role := range memifRoles {
+		t.Run(role.name, func(t *testing.T) {
+			pods := [2]*namespace{newNamespace(t), newNamespace(t)}
+			ports := [2]plane.Memif{pods[0].memif(t, "c1", role.master), pods[1].memif(t, "c2", role.master)}
+			link, err := n.Join(t.Context(), &plane.Connection{ID: "c1", Payload: plane.Ethernet, Client: ports[0], Endpoint: ports[1]})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if link.Path != "embedded" {
+				t.Errorf("path %s", link.Path)
+			}
+			var programs [2]*program
+			for i := range programs {
+				programs[i] = startProgram(t, ports[i], memif.Config{RxRings: 1 + i, TxRings: 1 + i})
+			}
+			var both sync.WaitGroup
+			for i := range programs {
+				both.Go(func() { programs[i].connect(t) })
+			}
+			both.Wait()
+			for _, size := range []int{46, 1500, 9000} {
+				for i := range programs {
+					f := inner(size, uint16(i))
+					programs[i].send(t, f)
+					programs[1-i].await(t, "packet", is(f))
+				}
+			}
+			l := n.Links()[0]
+			if c, e := l.Client.Counters, l.Endpoint.Counters; c.RxPackets != 3 || c.TxPackets != 3 || c.RxBytes != e.TxBytes || c.TxBytes != e.RxBytes || c.Drops+e.Drops != 0 {
+				t.Errorf("counters %+v, %+v", c, e)
+			}
+		})
+	}
+}
