@@ -54,7 +54,12 @@ func interfaceName(p plane.Port) string {
 	case plane.VXLAN:
 		return fmt.Sprintf("%s/%d", p.Kind(), p.VNI)
 	case plane.Memif:
-		return fmt.Sprintf("%s/%s", p.Kind(), p.Socket)
+		if p.Name == "" {
+			return fmt.Sprintf("%s/%s", p.Kind(), p.Socket)
+		}
+		return fmt.Sprintf("%s/%s", p.Kind(), p.Name)
+	case plane.VLAN:
+		return fmt.Sprintf("%s/%d", p.Kind(), p.ID)
 	default:
 		return string(p.Kind())
 	}

@@ -71,6 +71,21 @@ func TestLinksAreExportedUnderTheStockNames(t *testing.T) {
 	}
 }
 
+func TestEachKindOfPortIsNamed(t *testing.T) {
+	for want, port := range map[string]plane.Port{
+		"KERNEL/nsm-1": plane.Kernel{Name: "nsm-1"},
+		"MEMIF/nsm-1":  plane.Memif{Name: "nsm-1", Socket: "@memif"},
+		"MEMIF/@memif": plane.Memif{Socket: "@memif"},
+		"VXLAN/7":      plane.VXLAN{VNI: 7},
+		"VLAN/100":     plane.VLAN{ID: 100},
+		"WIREGUARD":    plane.WireGuard{},
+	} {
+		conn := &networkservice.Connection{Path: &networkservice.Path{PathSegments: []*networkservice.PathSegment{{Id: "c0"}}}}
+		metrics.Record(conn, &plane.Link{Client: plane.PortStatus{Port: port}, Endpoint: plane.PortStatus{Port: plane.Kernel{}}})
+		require.Equal(t, want, conn.GetPath().GetPathSegments()[0].GetMetrics()["server_interface"])
+	}
+}
+
 func TestThePrefixGoesInFront(t *testing.T) {
 	c := metrics.NewCollector("nsm", func() []plane.Link { return links })
 	for name := range scrape(t, c) {

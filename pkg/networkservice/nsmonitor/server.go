@@ -28,7 +28,8 @@ type server struct {
 	ctx context.Context
 }
 
-// NewServer watches the pods of kernel ports, on both sides, until ctx ends. It
+// NewServer watches the pods of kernel and memif ports, on both sides, until ctx
+// ends. It
 // sees processes of pods only in the host's PID namespace (hostPID: true);
 // elsewhere it does nothing.
 func NewServer(ctx context.Context) (networkservice.NetworkServiceServer, error) {
@@ -55,11 +56,11 @@ func (s *server) Request(ctx context.Context, request *networkservice.NetworkSer
 
 func (s *server) watch(ctx context.Context, connID string, isClient bool, factory begin.EventFactory) {
 	p, _ := port.Load(ctx, isClient)
-	k, ok := p.(plane.Kernel)
+	ns, ok := namespaceOf(p)
 	if !ok {
 		return
 	}
-	ns, id := namespace{k.Device, k.Inode}, fmt.Sprint(connID, isClient)
+	id := fmt.Sprint(connID, isClient)
 	m := metadata.Map(ctx, isClient)
 	if old, ok := m.Load(watchedKey{}); ok {
 		if old == ns {
@@ -69,7 +70,7 @@ func (s *server) watch(ctx context.Context, connID string, isClient bool, factor
 	}
 	logger := log.FromContext(ctx)
 	err := s.tenants.add(ns, id, func() {
-		logger.Infof("%s: no process is left in its pod, closing connection %s", k, connID)
+		logger.Infof("%s: no process is left in its pod, closing connection %s", p, connID)
 		select {
 		case err := <-factory.Close():
 			if err != nil {
@@ -79,10 +80,22 @@ func (s *server) watch(ctx context.Context, connID string, isClient bool, factor
 		}
 	})
 	if err != nil {
-		logger.Warnf("the end of the pod of %s will not be noticed: %v", k, err)
+		logger.Warnf("the end of the pod of %s will not be noticed: %v", p, err)
 		return
 	}
 	m.Store(watchedKey{}, ns)
+}
+
+// namespaceOf returns the network namespace of the pod that a port leads to. A
+// memif over a socket file tells of none.
+func namespaceOf(p plane.Port) (namespace, bool) {
+	switch p := p.(type) {
+	case plane.Kernel:
+		return namespace{p.Device, p.Inode}, true
+	case plane.Memif:
+		return namespace{p.Device, p.Inode}, p.NetNS != ""
+	}
+	return namespace{}, false
 }
 
 func (s *server) Close(ctx context.Context, conn *networkservice.Connection) (*emptypb.Empty, error) {

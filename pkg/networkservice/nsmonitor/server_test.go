@@ -77,17 +77,26 @@ func newServer(t *testing.T, p plane.Port) (networkservice.NetworkServiceServer,
 var request = &networkservice.NetworkServiceRequest{Connection: &networkservice.Connection{Id: "c1"}}
 
 func TestConnectionClosesWhenThePodEnds(t *testing.T) {
-	pod, p := startPod(t)
-	server, e := newServer(t, p)
-	_, err := server.Request(context.Background(), request.Clone())
-	require.NoError(t, err)
+	for name, of := range map[string]func(plane.Kernel) plane.Port{
+		"kernel": func(k plane.Kernel) plane.Port { return k },
+		"memif": func(k plane.Kernel) plane.Port {
+			return plane.Memif{Socket: "@memif", NetNS: k.NetNS, Device: k.Device, Inode: k.Inode, Master: true}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod, p := startPod(t)
+			server, e := newServer(t, of(p))
+			_, err := server.Request(context.Background(), request.Clone())
+			require.NoError(t, err)
 
-	require.NoError(t, pod.Process.Kill())
-	_ = pod.Wait()
-	select {
-	case <-e.closed:
-	case <-time.After(5 * time.Second):
-		t.Fatal("the connection was not closed")
+			require.NoError(t, pod.Process.Kill())
+			_ = pod.Wait()
+			select {
+			case <-e.closed:
+			case <-time.After(5 * time.Second):
+				t.Fatal("the connection was not closed")
+			}
+		})
 	}
 }
 
