@@ -16,27 +16,49 @@ import (
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
 )
 
-// Classifier is the part of classifier.Classifier that connections need.
-// Pinholes are reference-counted: each Open wants one
-// ClosePinhole.
+// Classifier is the part of classifier.Classifier that connections need. Both
+// pinholes and VLAN ids are reference-counted: each Open wants one ClosePinhole,
+// each OpenVLAN one CloseVLAN.
 type Classifier interface {
 	Open(p classifier.Pinhole) error
 	ClosePinhole(p classifier.Pinhole) error
+	OpenVLAN(id uint16) error
+	CloseVLAN(id uint16) error
 }
 
 type key struct{}
 
-// wanted is the pinhole that a port needs, if it needs one. A VXLAN port wants
-// its own VNI only, so that others on the same port stay with Linux.
-func wanted(p plane.Port) (classifier.Pinhole, bool) {
+// opening is what a port needs of the classifier. Openings are comparable.
+type opening interface {
+	open(c Classifier) error
+	shut(c Classifier) error
+}
+
+type datagrams struct{ classifier.Pinhole }
+
+func (d datagrams) open(c Classifier) error { return c.Open(d.Pinhole) }
+func (d datagrams) shut(c Classifier) error { return c.ClosePinhole(d.Pinhole) }
+
+type tagged struct{ id uint16 }
+
+func (t tagged) open(c Classifier) error { return c.OpenVLAN(t.id) }
+func (t tagged) shut(c Classifier) error { return c.CloseVLAN(t.id) }
+
+// wanted is the opening that a port needs, nil for none. A VXLAN port wants its
+// own VNI only, so that others on the same port stay with Linux. The classifier
+// is on the plane's own uplink: VLANs of other devices never pass it.
+func wanted(p plane.Port) opening {
 	switch p := p.(type) {
 	case plane.VXLAN:
-		return classifier.Pinhole{Addr: p.Local, Port: p.LocalPort, VNI: int32(p.VNI)}, true
+		return datagrams{classifier.Pinhole{Addr: p.Local, Port: p.LocalPort, VNI: int32(p.VNI)}}
 	case plane.WireGuard:
-		return classifier.Pinhole{Addr: p.Local.Addr(), Port: p.Local.Port(), VNI: classifier.AnyVNI}, true
-	default:
-		return classifier.Pinhole{}, false
+		return datagrams{classifier.Pinhole{Addr: p.Local.Addr(), Port: p.Local.Port(), VNI: classifier.AnyVNI}}
+	case plane.VLAN:
+		if p.Uplink == "" {
+			return tagged{p.ID}
+		}
 	}
+	return nil
 }
 
 // open makes the pinhole of one side's port be the one that is open: it opens
@@ -44,13 +66,13 @@ func wanted(p plane.Port) (classifier.Pinhole, bool) {
 func open(ctx context.Context, c Classifier, isClient bool) error {
 	m := metadata.Map(ctx, isClient)
 	p, _ := port.Load(ctx, isClient)
-	want, needed := wanted(p)
+	want := wanted(p)
 	old, had := m.Load(key{})
-	if needed && had && old == want {
+	if want != nil && had && old == want {
 		return nil
 	}
-	if needed {
-		if err := c.Open(want); err != nil {
+	if want != nil {
+		if err := want.open(c); err != nil {
 			return fmt.Errorf("open a pinhole for %s: %w", p, err)
 		}
 		m.Store(key{}, want)
@@ -60,7 +82,7 @@ func open(ctx context.Context, c Classifier, isClient bool) error {
 	if !had {
 		return nil
 	}
-	return c.ClosePinhole(old.(classifier.Pinhole))
+	return old.(opening).shut(c)
 }
 
 // shut closes the pinhole of one side, if one is open.
@@ -69,7 +91,7 @@ func shut(ctx context.Context, c Classifier, isClient bool) error {
 	if !had {
 		return nil
 	}
-	return c.ClosePinhole(old.(classifier.Pinhole))
+	return old.(opening).shut(c)
 }
 
 // openBoth opens both sides, or none.

@@ -23,8 +23,27 @@ import (
 
 // references counts what is open, as the classifier does.
 type references struct {
-	open map[classifier.Pinhole]int
-	fail map[classifier.Pinhole]error
+	open  map[classifier.Pinhole]int
+	vlans map[uint16]int
+	fail  map[classifier.Pinhole]error
+}
+
+func (r *references) OpenVLAN(id uint16) error {
+	if id > 4094 {
+		return errors.New("no VLAN id")
+	}
+	r.vlans[id]++
+	return nil
+}
+
+func (r *references) CloseVLAN(id uint16) error {
+	if r.vlans[id] == 0 {
+		return errors.New("not open")
+	}
+	if r.vlans[id]--; r.vlans[id] == 0 {
+		delete(r.vlans, id)
+	}
+	return nil
 }
 
 func (r *references) Open(p classifier.Pinhole) error {
@@ -103,6 +122,51 @@ func TestPinholesFollowTheConnection(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Empty(t, c.open)
+}
+
+func TestVLANsAreHeldWhileAConnectionIsOnThem(t *testing.T) {
+	c := &references{vlans: map[uint16]int{}, open: map[classifier.Pinhole]int{}}
+	p := &ports{client: pod, endpoint: plane.VLAN{ID: 100}}
+	server := chain.NewNetworkServiceServer(metadata.NewServer(), pinhole.NewServer(c), p)
+	ctx := context.Background()
+	var conns []*networkservice.Connection
+	for _, id := range []string{"one", "two", "one"} {
+		conn, err := server.Request(ctx, request(id))
+		require.NoError(t, err)
+		conns = append(conns, conn)
+	}
+	require.Equal(t, map[uint16]int{100: 2}, c.vlans, "a refresh opens nothing again")
+
+	p.endpoint = vxlan7
+	_, err := server.Request(ctx, request("one"))
+	require.NoError(t, err)
+	require.Equal(t, map[uint16]int{100: 1}, c.vlans)
+	require.Equal(t, map[classifier.Pinhole]int{vni7: 1}, c.open, "the connection moved from VLAN to VXLAN")
+
+	for _, conn := range conns[:2] {
+		_, err := server.Close(ctx, conn)
+		require.NoError(t, err)
+	}
+	require.Empty(t, c.vlans)
+	require.Empty(t, c.open)
+
+	p.endpoint = plane.VLAN{ID: 100, Uplink: "eth1"}
+	_, err = server.Request(ctx, request("three"))
+	require.NoError(t, err)
+	require.Empty(t, c.vlans, "frames of another device do not pass the classifier")
+}
+
+func TestAFailureClosesTheOtherSide(t *testing.T) {
+	c := &references{vlans: map[uint16]int{}, open: map[classifier.Pinhole]int{}, fail: map[classifier.Pinhole]error{vni7: errors.New("map is full")}}
+	p := &ports{client: vxlan7, endpoint: plane.VLAN{ID: 100}}
+	server := chain.NewNetworkServiceServer(metadata.NewServer(), pinhole.NewServer(c), p)
+	_, err := server.Request(context.Background(), request("one"))
+	require.ErrorContains(t, err, "map is full")
+	require.Empty(t, c.vlans)
+
+	p.client, p.endpoint = pod, plane.VLAN{ID: 4095}
+	_, err = server.Request(context.Background(), request("one"))
+	require.ErrorContains(t, err, "open a pinhole for vlan 4095: no VLAN id")
 }
 
 func TestAFailureOpensNothing(t *testing.T) {

@@ -54,7 +54,7 @@ func newWorld(t *testing.T, u *way) *world {
 	t.Helper()
 	w := &world{
 		plane:      &fakePlane{joined: map[string]plane.Connection{}},
-		classifier: &pinholes{open: map[classifier.Pinhole]int{}},
+		classifier: &pinholes{open: map[classifier.Pinhole]int{}, vlans: map[uint16]int{}},
 		pods:       [2]string{newPod(t), newPod(t)},
 	}
 	w.hop = &nextHop{world: w, way: u, open: map[string]bool{}}
@@ -229,8 +229,27 @@ func (h *nextHop) connections() int {
 
 // pinholes counts references, as the classifier does.
 type pinholes struct {
-	open map[classifier.Pinhole]int
-	fail error
+	open  map[classifier.Pinhole]int
+	vlans map[uint16]int
+	fail  error
+}
+
+func (r *pinholes) OpenVLAN(id uint16) error {
+	if r.fail != nil {
+		return r.fail
+	}
+	r.vlans[id]++
+	return nil
+}
+
+func (r *pinholes) CloseVLAN(id uint16) error {
+	if r.vlans[id] == 0 {
+		return fmt.Errorf("VLAN %d is not held", id)
+	}
+	if r.vlans[id]--; r.vlans[id] == 0 {
+		delete(r.vlans, id)
+	}
+	return nil
 }
 
 func (r *pinholes) Open(p classifier.Pinhole) error {
