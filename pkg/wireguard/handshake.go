@@ -87,12 +87,26 @@ func (t *Tunnel) repeatInitiation() {
 
 // unanswered is the error for a handshake that did not come to its end.
 func (t *Tunnel) unanswered(ctx context.Context, waited time.Duration) error {
+	var failed error
+	if err := t.sendError.Load(); err != nil {
+		failed = *err
+	}
+	return t.config.Unanswered(ctx, waited, failed)
+}
+
+// Unanswered is the error for a handshake that ctx ended: it says what to check.
+// sendError is why datagrams could not be sent, nil if they could.
+func (c *Config) Unanswered(ctx context.Context, waited time.Duration, sendError error) error {
+	public, err := c.PrivateKey.Public()
+	if err != nil {
+		return fmt.Errorf("wireguard handshake with %s: %w", c.Remote, err)
+	}
 	advice := fmt.Sprintf("check that the peer listens there, that its UDP port %d and our %d pass every firewall between, "+
 		"that the peer's public key is %s, and that it knows ours, %s",
-		t.config.Remote.Port(), t.config.Local.Port(), t.config.PeerKey, t.public)
-	if err := t.sendError.Load(); err != nil {
-		advice = fmt.Sprintf("%s, and why this failed: %v", advice, *err)
+		c.Remote.Port(), c.Local.Port(), c.PeerKey, public)
+	if sendError != nil {
+		advice = fmt.Sprintf("%s, and why this failed: %v", advice, sendError)
 	}
 	return fmt.Errorf("wireguard handshake with %s: no valid answer within %s: %s: %w",
-		t.config.Remote, waited.Round(time.Millisecond), advice, context.Cause(ctx))
+		c.Remote, waited.Round(time.Millisecond), advice, context.Cause(ctx))
 }

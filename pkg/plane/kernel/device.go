@@ -31,9 +31,15 @@ type pattern struct {
 	make func(netlink.LinkAttrs) netlink.Link
 	// fits tells whether a device has the parameters.
 	fits func(netlink.Link) bool
-	// finish sets what make cannot say; it runs in the pod's namespace. It may
-	// be nil.
+	// placeless: Linux does not say which namespace such a device sends from.
+	placeless bool
+	// prepare finds out what can be known before a device is made. It may be
+	// nil, and so may the next two.
+	prepare func() error
+	// finish sets on a new device what make cannot say, and renew on one that
+	// fits what may have changed. They run in the pod's namespace.
 	finish func(index int) error
+	renew  func() error
 	// explain makes an error of the kernel's understood.
 	explain func(error) error
 }
@@ -41,6 +47,14 @@ type pattern struct {
 // open finds the device of an earlier process, or makes one in the pod, under
 // its name.
 func (j *joint) open(p pattern) (way, error) {
+	d, err := j.openDevice(p)
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func (j *joint) openDevice(p pattern) (*device, error) {
 	d := &device{joint: *j, pattern: p}
 	if err := d.open(); err != nil {
 		if d.handle != nil {
@@ -101,6 +115,9 @@ func (d *device) adopt() (bool, error) {
 
 // boundHere tells whether a device of the pod sends from the node's namespace.
 func (d *device) boundHere(l netlink.Link) (bool, error) {
+	if d.placeless {
+		return true, nil
+	}
 	id := -1
 	err := netns.Do(d.plane.netns, func() error {
 		f, err := os.Open("/proc/thread-self/ns/net")
@@ -119,6 +136,11 @@ func (d *device) boundHere(l netlink.Link) (bool, error) {
 // create makes the device in the pod at once, so that it never is in the node's
 // namespace under another name.
 func (d *device) create() error {
+	if d.prepare != nil {
+		if err := d.prepare(); err != nil {
+			return fmt.Errorf("make %s device: %w", d.words, err)
+		}
+	}
 	pod, err := os.Open(d.pod.NetNS)
 	if err != nil {
 		return fmt.Errorf("open the pod's network namespace: %w", err)
@@ -166,11 +188,15 @@ func (d *device) reason(err error) error {
 }
 
 func (d *device) configure(adopted bool) error {
+	settle := d.renew
 	if !adopted && d.finish != nil {
-		if err := d.plane.fault("finish"); err != nil {
+		settle = func() error { return d.finish(d.index) }
+	}
+	if settle != nil {
+		if err := d.plane.fault("settle"); err != nil {
 			return err
 		}
-		if err := netns.Do(d.pod.NetNS, func() error { return d.finish(d.index) }); err != nil {
+		if err := netns.Do(d.pod.NetNS, settle); err != nil {
 			return err
 		}
 	}

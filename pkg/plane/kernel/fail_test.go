@@ -89,8 +89,6 @@ func TestBadConnections(t *testing.T) {
 	good, pair := tunnel(0, vni, addrs4), tunnel(0, vni, addrs4)
 	pair.RemotePort = 4790
 	fds := len(descriptors(t))
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
 	for _, c := range []struct {
 		name     string
 		conn     plane.Connection
@@ -124,7 +122,9 @@ func TestBadConnections(t *testing.T) {
 			c.conn.ID = "c1"
 			joinCtx := t.Context()
 			if w, ok := c.conn.Endpoint.(plane.WireGuard); ok && w.Initiator {
-				joinCtx = ctx
+				var cancel context.CancelFunc
+				joinCtx, cancel = context.WithTimeout(joinCtx, 300*time.Millisecond)
+				defer cancel()
 			}
 			_, err := p.Join(joinCtx, &c.conn)
 			require.ErrorContains(t, err, c.contains)

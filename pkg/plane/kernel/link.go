@@ -58,6 +58,8 @@ func (p *Plane) Leave(ctx context.Context, id string) error { return p.leave(ctx
 func (p *Plane) leave(_ context.Context, id string, keep bool) error {
 	p.mu.Lock()
 	l := p.links[id]
+	delete(p.wgPorts, id)
+	delete(p.recalled, id)
 	p.mu.Unlock()
 	if l == nil {
 		return nil

@@ -29,7 +29,7 @@ var portKinds = []portKind{
 	// Whatever runs containers has veth, and a probe would make a pair.
 	{plane.KindKernel, "", func(*netlink.Handle) error { return nil }},
 	{plane.KindVXLAN, plane.Ethernet, probeType("vxlan")},
-	{plane.KindWireGuard, plane.IP, probeTUN},
+	{plane.KindWireGuard, plane.IP, probeWireGuard},
 	{plane.KindVLAN, plane.Ethernet, probeType("vlan")},
 }
 
@@ -47,7 +47,11 @@ func probeType(name string) func(*netlink.Handle) error {
 	}
 }
 
-func probeTUN(*netlink.Handle) error {
+// probeWireGuard asks for Linux's own, or for what wireguard-go needs.
+func probeWireGuard(h *netlink.Handle) error {
+	if probeType("wireguard")(h) == nil {
+		return nil
+	}
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		return fmt.Errorf("TUN devices: %w", err)
 	}
@@ -93,7 +97,7 @@ func (p *Plane) open(ctx context.Context, l *link, c *plane.Connection) (way, er
 	case plane.VXLAN:
 		return j.openVXLAN(l, port)
 	case plane.WireGuard:
-		return j.openWireGuard(ctx, port)
+		return j.openWireGuard(ctx, l, port)
 	case plane.VLAN:
 		return j.openVLAN(l, port)
 	}

@@ -34,6 +34,8 @@ type Config struct {
 
 	// fail lets tests make a step of Join fail.
 	fail func(step string) error
+	// userspace lets tests have wireguard-go where Linux has WireGuard.
+	userspace bool
 }
 
 // Plane is a plane.Plane.
@@ -45,19 +47,25 @@ type Plane struct {
 	fail      func(step string) error
 	node      *netlink.Handle // in netns
 	kinds     []portKind
+	wgDevices bool // Linux has WireGuard
 
 	hubs struct {
 		sync.Mutex
 		all map[netip.AddrPort]*hub
 	}
 
-	mu     sync.Mutex
-	closed bool
-	links  map[string]*link
-	claims map[string]string // what only one connection can have, and its id
+	mu       sync.Mutex
+	closed   bool
+	links    map[string]*link
+	claims   map[string]string // what only one connection can have, and its id
+	wgPorts  map[string]wgPort // by connection
+	recalled map[string]plane.Kernel
 }
 
-var _ plane.Plane = (*Plane)(nil)
+var (
+	_ plane.Plane   = (*Plane)(nil)
+	_ plane.Devices = (*Plane)(nil)
+)
 
 // New finds out what this kernel can do. It needs CAP_NET_ADMIN in the namespace
 // of the uplink and in those of the pods.
@@ -68,6 +76,7 @@ func New(cfg Config) (*Plane, error) {
 	p := &Plane{
 		uplink: cfg.Uplink, netns: cfg.NetNS, keepLinks: cfg.KeepLinks, log: cfg.Log, fail: cfg.fail,
 		links: make(map[string]*link), claims: make(map[string]string),
+		wgPorts: make(map[string]wgPort), recalled: make(map[string]plane.Kernel),
 	}
 	p.hubs.all = make(map[netip.AddrPort]*hub)
 	if p.log == nil {
@@ -77,6 +86,7 @@ func New(cfg Config) (*Plane, error) {
 	if p.node, err = netns.NetlinkHandle(cfg.NetNS); err != nil {
 		return nil, fmt.Errorf("start kernel plane: %w", err)
 	}
+	p.wgDevices = !cfg.userspace && probeType("wireguard")(p.node) == nil
 	for _, k := range portKinds {
 		if err := k.probe(p.node); err != nil {
 			p.log.Warn("kernel plane does without a kind of port", "kind", k.kind, "reason", err)

@@ -28,9 +28,12 @@ type guard struct {
 	pods   [1]tally.Counters // what the pod sent and got
 }
 
-func (j *joint) openWireGuard(ctx context.Context, port plane.WireGuard) (way, error) {
+func (j *joint) openWireGuard(ctx context.Context, l *link, port plane.WireGuard) (way, error) {
 	if err := tunnels.CheckWireGuard(j.conn.Payload, port); err != nil {
 		return nil, err
+	}
+	if j.plane.wgDevices {
+		return j.openWGDevice(ctx, l, port)
 	}
 	g := &guard{joint: *j, port: port, fd: -1}
 	if err := g.open(ctx); err != nil {

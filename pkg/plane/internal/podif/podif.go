@@ -55,7 +55,7 @@ func Find(h *netlink.Handle, k plane.Kernel) (netlink.Link, error) {
 		return nil, fmt.Errorf("look for interface %s: %w", k.Name, err)
 	}
 	switch l.(type) {
-	case *netlink.Veth, *netlink.Vxlan, *netlink.Vlan:
+	case *netlink.Veth, *netlink.Vxlan, *netlink.Vlan, *netlink.Wireguard:
 		if k.Alias != "" && l.Attrs().Alias == k.Alias {
 			return l, nil
 		}
