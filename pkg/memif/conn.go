@@ -101,6 +101,11 @@ func (c *Conn) fail(err error) {
 	}
 }
 
+// Fail ends the connection because of something that the peer did, as the package
+// does itself when the peer breaks the protocol: the peer is told, and Err is a
+// *ViolationError.
+func (c *Conn) Fail(what string) { c.fail(&ViolationError{What: what}) }
+
 // end ends the connection once: tells the peer unless it said so itself, and
 // wakes everybody.
 func (c *Conn) end(err error) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/nsm-afxdp/forwarder/pkg/memif"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
 	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/podif"
 )
@@ -91,6 +92,9 @@ func TestFailedStepsLeaveNothing(t *testing.T) {
 		{ID: "vxlan", Payload: plane.Ethernet, Client: pods[0].port(t, "nsm-1"), Endpoint: tunnel(0, 7, addrs4)},
 		{ID: "veth", Payload: plane.Ethernet, Client: pods[0].port(t, "nsm-1"), Endpoint: pods[1].port(t, "nse-1")},
 		{ID: "wireguard", Payload: plane.IP, Client: pods[0].port(t, "nsm-1"), Endpoint: guard(0, addrs4, false)},
+		{ID: "memif", Payload: plane.Ethernet, Client: pods[0].memif(t, "c1", true), Endpoint: tunnel(0, 7, addrs4)},
+		{ID: "memif slave", Payload: plane.IP, Client: pods[0].port(t, "nsm-1"), Endpoint: pods[1].memif(t, "c1", false)},
+		{ID: "memif wireguard", Payload: plane.IP, Client: pods[0].memif(t, "c1", true), Endpoint: guard(0, addrs4, false)},
 	} {
 		failing, steps = -1, nil
 		if _, err := n.Join(t.Context(), c); err != nil {
@@ -115,6 +119,11 @@ func TestFailedStepsLeaveNothing(t *testing.T) {
 	}
 }
 
+type unknownPort struct{}
+
+func (unknownPort) Kind() plane.Kind { return "SRV6" }
+func (unknownPort) String() string   { return "SRv6" }
+
 func TestBadConnections(t *testing.T) {
 	u := newUnderlay(t, 1500)
 	n := u.start(t, 0, addrs4, nil)
@@ -125,6 +134,9 @@ func TestBadConnections(t *testing.T) {
 	if err := taken.handle.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "other"}); err != nil {
 		t.Fatal(err)
 	}
+	startProgram(t, pod.memif(t, "taken", false), memif.Config{})
+	elsewhere := pod.memif(t, "c1", true)
+	elsewhere.Inode++
 	fds := descriptors(t)
 	moved := pod.port(t, "nsm-1")
 	moved.Inode = gone.port(t, "nsm-1").Inode
@@ -144,6 +156,10 @@ func TestBadConnections(t *testing.T) {
 		{"no name", plane.Connection{Payload: plane.Ethernet, Client: pod.port(t, ""), Endpoint: good}, "not possible", nil},
 		{"another pod has the path", plane.Connection{Payload: plane.Ethernet, Client: moved, Endpoint: good}, "the pod is gone", nil},
 		{"path leads nowhere", plane.Connection{Payload: plane.Ethernet, Client: missing, Endpoint: good}, "cannot be reached", os.ErrNotExist},
+		{"memif's pod is gone", plane.Connection{Payload: plane.Ethernet, Client: elsewhere, Endpoint: good}, "the pod is gone", nil},
+		{"memif's path leads nowhere", plane.Connection{Payload: plane.Ethernet, Client: plane.Memif{Socket: "@x", NetNS: "/proc/self/fd/9999"}, Endpoint: good}, "cannot be reached", os.ErrNotExist},
+		{"memif's socket is taken", plane.Connection{Payload: plane.Ethernet, Client: pod.memif(t, "taken", true), Endpoint: good}, "in use", nil},
+		{"memif's socket has no name", plane.Connection{Payload: plane.Ethernet, Client: plane.Memif{Master: true}, Endpoint: good}, "no socket", nil},
 		{"both ends are one interface", plane.Connection{Payload: plane.Ethernet, Client: pod.port(t, "nsm-1"), Endpoint: pod.port(t, "nsm-1")}, "both ends", nil},
 		{"MTU does not fit", plane.Connection{Payload: plane.Ethernet, MTU: 1451, Client: pod.port(t, "nsm-1"), Endpoint: good}, "leaves 1450", nil},
 		{"MTU is tiny", plane.Connection{Payload: plane.Ethernet, MTU: 500, Client: pod.port(t, "nsm-1"), Endpoint: good}, "less than 576", nil},
@@ -154,7 +170,7 @@ func TestBadConnections(t *testing.T) {
 		{"VNI of 25 bits", plane.Connection{Payload: plane.Ethernet, Client: pod.port(t, "nsm-1"), Endpoint: tunnel(0, 1<<24, addrs4)}, "24 bits", nil},
 		{"no port", plane.Connection{Payload: plane.Ethernet, Client: pod.port(t, "nsm-1")}, "port is missing", nil},
 		{"two tunnels", plane.Connection{Payload: plane.Ethernet, Client: tunnel(0, 1, addrs4), Endpoint: tunnel(0, 2, addrs4)}, "in a pod only", plane.ErrUnsupported},
-		{"unknown kind", plane.Connection{Payload: plane.Ethernet, Client: pod.port(t, "nsm-1"), Endpoint: plane.Memif{Socket: "x"}}, "MEMIF", plane.ErrUnsupported},
+		{"unknown kind", plane.Connection{Payload: plane.Ethernet, Client: pod.port(t, "nsm-1"), Endpoint: unknownPort{}}, "SRV6", plane.ErrUnsupported},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.conn.ID = "c1"

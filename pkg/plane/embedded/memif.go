@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -135,6 +136,9 @@ func (m *memifPort) rings(c *plane.Connection) int {
 // by the file, if there is one, because its path may not last.
 func memifAddress(port plane.Memif) (memif.Address, *os.File, error) {
 	a := memif.Address{Socket: port.Socket}
+	if port.Socket == "" {
+		return a, nil, errors.New("no socket")
+	}
 	if port.NetNS == "" || !strings.HasPrefix(port.Socket, "@") {
 		return a, nil, nil
 	}
@@ -180,10 +184,13 @@ func (m *memifPort) read(r memifReader) error {
 	return nil
 }
 
-func (m *memifPort) disconnect() {
+func (m *memifPort) disconnect() { m.unread(nil) }
+
+// unread takes the rings away from a reader, or from whoever has them.
+func (m *memifPort) unread(r memifReader) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.reader != nil {
+	if m.reader != nil && (r == nil || r == m.reader) {
 		m.reader.end()
 		m.reader = nil
 	}

@@ -290,3 +290,43 @@ func TestMemifAndMemif(t *testing.T) {
 		})
 	}
 }
+
+func TestMemifAndWireGuard(t *testing.T) {
+	u := newUnderlay(t, 1500)
+	nodes := [2]*node{u.start(t, 0, addrs4, nil), u.start(t, 1, addrs4, nil)}
+	pods := [2]*namespace{newNamespace(t), newNamespace(t)}
+	port := pods[1].memif(t, "c1", true)
+	clients := [2]plane.Port{pods[0].port(t, "nsm-1"), port}
+	for _, i := range []int{1, 0} { // whoever initiates comes last
+		if _, err := nodes[i].Join(t.Context(), &plane.Connection{
+			ID: "c1", Payload: plane.IP, Client: clients[i], Endpoint: guard(i, addrs4, i == 0),
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	device := pods[0].tap(t, "nsm-1")
+	p := startProgram(t, port, memif.Config{Mode: memif.IP, RxRings: 4, TxRings: 4})
+	for round := range 3 { // The program comes and goes.
+		p.connect(t)
+		if rings := len(p.conn.Rx()); rings != 1 {
+			t.Errorf("%d rings", rings)
+		}
+		for _, size := range []int{28, 1000 + round, 1440} {
+			f := inner(size, uint16(size))[14:]
+			p.send(t, f)
+			device.await(t, fmt.Sprint("from the memif, ", size), is(f))
+			device.send(t, f)
+			p.await(t, fmt.Sprint("to the memif, ", size), is(f))
+		}
+		p.send(t, inner(1441, 1)[14:])
+		answer := p.await(t, "ICMP", func(f []byte) bool { return len(f) > 28 && f[9] == 1 })
+		if icmp := answer[20:]; icmp[0] != 3 || icmp[1] != 4 || binary.BigEndian.Uint16(icmp[6:]) != 1440 {
+			t.Errorf("ICMP %x", icmp[:8])
+		}
+		p.leave()
+	}
+	c := nodes[1].Links()[0].Client.Counters
+	if c.RxPackets != 12 || c.TxPackets < 12 || c.Drops < 3 {
+		t.Errorf("counters %+v", c)
+	}
+}
