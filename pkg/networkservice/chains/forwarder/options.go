@@ -13,6 +13,7 @@ import (
 	monitorauthorize "github.com/networkservicemesh/sdk/pkg/tools/monitorconnection/authorize"
 	"google.golang.org/grpc"
 
+	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mechanisms/vlan"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/metrics"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mtu"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/pinhole"
@@ -33,6 +34,9 @@ type options struct {
 	mechanismPriority []string
 	classifier        pinhole.Classifier
 	collector         *metrics.Collector
+	socketFolder      string
+	devices           vlan.Devices
+	refusals          map[string]string
 
 	authorizeServer  networkservice.NetworkServiceServer
 	authorizeMonitor networkservice.MonitorConnectionServer
@@ -84,6 +88,17 @@ func WithClassifier(c pinhole.Classifier) Option { return func(o *options) { o.c
 
 // WithCollector sets the collector that is told whose each connection is.
 func WithCollector(c *metrics.Collector) Option { return func(o *options) { o.collector = c } }
+
+// WithSocketFolder sets where memif sockets are made for clients that give no
+// network namespace for them. Without it such clients are refused.
+func WithSocketFolder(path string) Option { return func(o *options) { o.socketFolder = path } }
+
+// WithDevices tells which devices lead to the networks of VLAN endpoints.
+func WithDevices(d vlan.Devices) Option { return func(o *options) { o.devices = d } }
+
+// WithRefusals gives reasons, by mechanism type, to clients that insist on a
+// mechanism which the plane cannot make.
+func WithRefusals(reasons map[string]string) Option { return func(o *options) { o.refusals = reasons } }
 
 // WithAuthorizeServer sets who may request connections.
 func WithAuthorizeServer(s networkservice.NetworkServiceServer) Option {

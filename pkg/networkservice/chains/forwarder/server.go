@@ -12,9 +12,12 @@ package forwarder
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	kernelmech "github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
+	memifmech "github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/memif"
 	vxlanmech "github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/vxlan"
 	wgmech "github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/wireguard"
 	registryapi "github.com/networkservicemesh/api/pkg/api/registry"
@@ -35,6 +38,9 @@ import (
 
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/connectioncontext"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mechanisms/kernel"
+	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mechanisms/memif"
+	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mechanisms/unsupported"
+	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mechanisms/vlan"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mechanisms/vxlan"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mechanisms/wireguard"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/nsmonitor"
@@ -54,9 +60,11 @@ func NewServer(
 		return nil, err
 	}
 
+	served := serverMechanisms(p, underlay, o)
 	elements := []networkservice.NetworkServiceServer{
 		recvfd.NewServer(),
 		sendfd.NewServer(),
+		unsupported.NewServer(slices.Collect(maps.Keys(served)), o.refusals),
 		discover.NewServer(o.networkServices(ctx), o.endpoints(ctx)),
 		roundrobin.NewServer(),
 	}
@@ -72,7 +80,7 @@ func NewServer(
 		elements = append(elements, pinhole.NewServer(o.classifier))
 	}
 	elements = append(elements,
-		mechanisms.NewServer(serverMechanisms(p, underlay, o)),
+		mechanisms.NewServer(served),
 		connect.NewServer(newClient(ctx, p, underlay, o)),
 	)
 	return endpoint.NewServer(ctx, tokens,
@@ -109,6 +117,9 @@ func newClient(ctx context.Context, p plane.Plane, underlay Underlay, o *options
 func serverMechanisms(p plane.Plane, underlay Underlay, o *options) map[string]networkservice.NetworkServiceServer {
 	kinds := kindsOf(p)
 	m := make(map[string]networkservice.NetworkServiceServer)
+	if kinds[plane.KindMemif] {
+		m[memifmech.MECHANISM] = memif.NewServer(o.socketFolder)
+	}
 	if kinds[plane.KindKernel] {
 		m[kernelmech.MECHANISM] = kernel.NewServer()
 	}
@@ -121,11 +132,16 @@ func serverMechanisms(p plane.Plane, underlay Underlay, o *options) map[string]n
 	return m
 }
 
-// clientMechanisms are those that we offer to endpoints and other forwarders,
-// in the order of preference.
+// clientMechanisms are those that we offer, best first as in the stock
+// forwarder. An endpoint on this node is left with MEMIF and KERNEL of them, one
+// elsewhere or another forwarder with VXLAN or WIREGUARD, as the payload wants,
+// and VLAN: filtermechanisms takes out the others.
 func clientMechanisms(p plane.Plane, underlay Underlay, o *options) []networkservice.NetworkServiceClient {
 	kinds := kindsOf(p)
 	var m []networkservice.NetworkServiceClient
+	if kinds[plane.KindMemif] {
+		m = append(m, memif.NewClient())
+	}
 	if kinds[plane.KindKernel] {
 		m = append(m, kernel.NewClient())
 	}
@@ -135,17 +151,29 @@ func clientMechanisms(p plane.Plane, underlay Underlay, o *options) []networkser
 	if kinds[plane.KindWireGuard] && underlay != nil {
 		m = append(m, wireguard.NewClient(underlay))
 	}
+	if kinds[plane.KindVLAN] && underlay != nil {
+		m = append(m, vlan.NewClient(underlay, o.devices, payloadsOf(p, plane.KindVLAN)...))
+	}
 	return m
 }
 
+var payloads = []plane.Payload{plane.Ethernet, plane.IP}
+
 func kindsOf(p plane.Plane) map[plane.Kind]bool {
 	kinds := make(map[plane.Kind]bool)
-	for _, payload := range []plane.Payload{plane.Ethernet, plane.IP} {
+	for _, payload := range payloads {
 		for _, k := range p.Kinds(payload) {
 			kinds[k] = true
 		}
 	}
 	return kinds
+}
+
+// payloadsOf are those that the plane carries over ports of a kind.
+func payloadsOf(p plane.Plane, kind plane.Kind) []plane.Payload {
+	return slices.DeleteFunc(slices.Clone(payloads), func(payload plane.Payload) bool {
+		return !slices.Contains(p.Kinds(payload), kind)
+	})
 }
 
 func (o *options) networkServices(ctx context.Context) registryapi.NetworkServiceRegistryClient {

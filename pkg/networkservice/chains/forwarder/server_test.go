@@ -18,6 +18,8 @@ import (
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/cls"
 	kernelmech "github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
+	memifmech "github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/memif"
+	vlanmech "github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/vlan"
 	vxlanmech "github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/vxlan"
 	wgmech "github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/wireguard"
 	"github.com/stretchr/testify/assert"
@@ -34,17 +36,51 @@ type way struct {
 	// offers.
 	in     func(*world) *networkservice.Mechanism
 	answer func(*world, []*networkservice.Mechanism) *networkservice.Mechanism
-	// remote says that the next hop is on another node, pinhole that one is
-	// needed.
-	remote, pinhole bool
+	// remote says that the next hop is on another node.
+	remote bool
+	// opens is what of the classifier is needed.
+	opens string
+	// noKernel says that no interface is made in a pod.
+	noKernel bool
 }
 
+// Values of way.opens.
+const (
+	nothing = ""
+	pinhole = "a pinhole"
+	vlanID  = "a VLAN id"
+)
+
 var ways = []way{
-	{"kernel to VXLAN", "ETHERNET", kernelIn, vxlanAnswer, true, true},
-	{"VXLAN to kernel", "ETHERNET", vxlanIn, kernelAnswer, false, true},
-	{"kernel to WireGuard", "IP", kernelIn, wireguardAnswer, true, true},
-	{"WireGuard to kernel", "IP", wireguardIn, kernelAnswer, false, true},
-	{"kernel to kernel", "ETHERNET", kernelIn, kernelAnswer, false, false},
+	{"kernel to VXLAN", "ETHERNET", kernelIn, vxlanAnswer, true, pinhole, false},
+	{"VXLAN to kernel", "ETHERNET", vxlanIn, kernelAnswer, false, pinhole, false},
+	{"kernel to WireGuard", "IP", kernelIn, wireguardAnswer, true, pinhole, false},
+	{"WireGuard to kernel", "IP", wireguardIn, kernelAnswer, false, pinhole, false},
+	{"kernel to kernel", "ETHERNET", kernelIn, kernelAnswer, false, nothing, false},
+	{"memif to VXLAN", "ETHERNET", memifIn, vxlanAnswer, true, pinhole, true},
+	{"WireGuard to memif", "IP", wireguardIn, memifAnswer, false, pinhole, true},
+	{"kernel to memif", "ETHERNET", kernelIn, memifAnswer, false, nothing, false},
+	{"memif to memif", "IP", memifIn, memifAnswer, false, nothing, true},
+	{"kernel to VLAN", "ETHERNET", kernelIn, vlanAnswer, true, vlanID, false},
+}
+
+func memifIn(w *world) *networkservice.Mechanism {
+	return &networkservice.Mechanism{Cls: cls.LOCAL, Type: memifmech.MECHANISM, Parameters: map[string]string{
+		memifmech.NetNSURL: "file://" + w.pods[0], "name": "nsm-1",
+	}}
+}
+
+func memifAnswer(w *world, offers []*networkservice.Mechanism) *networkservice.Mechanism {
+	m := offered(offers, memifmech.MECHANISM)
+	memifmech.ToMechanism(m).SetNetNSURL("file://" + w.pods[1])
+	memifmech.ToMechanism(m).SetSocketFilename("@/tmp/memif/endpoint/memif.socket")
+	return m
+}
+
+func vlanAnswer(_ *world, offers []*networkservice.Mechanism) *networkservice.Mechanism {
+	m := offered(offers, vlanmech.MECHANISM)
+	vlanmech.ToMechanism(m).SetVlanID(100)
+	return m
 }
 
 func kernelIn(w *world) *networkservice.Mechanism {
@@ -135,7 +171,7 @@ var failures = []struct {
 		}
 	}, want: "mechanism: "},
 	{name: "the pinhole does not open", fail: func(w *world) { w.classifier.fail = errors.New("map is full") }, want: "map is full",
-		skips: func(u *way) bool { return !u.pinhole }},
+		skips: func(u *way) bool { return u.opens == nothing }},
 	{name: "the plane does not join", fail: func(w *world) { w.plane.fail = errors.New("no memory") }, want: "no memory"},
 	{name: "an address does not parse", fail: func(w *world) {
 		w.hop.change = func(c *networkservice.Connection) error {
@@ -143,7 +179,8 @@ var failures = []struct {
 			return nil
 		}
 	}, want: "172.16.1.300"},
-	{name: "an interface vanished", fail: func(w *world) { w.plane.makeNothing = true }, want: "configure kernel"},
+	{name: "an interface vanished", fail: func(w *world) { w.plane.makeNothing = true }, want: "configure kernel",
+		skips: func(u *way) bool { return u.noKernel }},
 	{name: "the request's time is over", fail: func(w *world) { w.hop.stall = true }, want: "Deadline"},
 }
 
@@ -192,9 +229,11 @@ func (w *world) upAndDown(t *testing.T, u *way) {
 	require.NoError(t, err)
 	w.requireConnected(t, u)
 	refresh := refreshOf(w, u, conn)
+	joined := maps.Clone(w.plane.joined)
 	_, err = w.forwarder.Request(t.Context(), refresh.Clone())
 	require.NoError(t, err)
 	w.requireConnected(t, u)
+	require.Equal(t, joined, w.plane.joined, "a refresh joins the same ports")
 	_, err = w.forwarder.Close(t.Context(), refresh.GetConnection())
 	require.NoError(t, err)
 	w.requireNothing(t)

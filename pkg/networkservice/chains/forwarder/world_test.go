@@ -135,6 +135,7 @@ func (w *world) requireNothing(t *testing.T) {
 	t.Helper()
 	require.Empty(t, w.plane.joined, "connections that the plane has joined")
 	require.Empty(t, w.classifier.open, "pinholes")
+	require.Empty(t, w.classifier.vlans, "VLAN ids")
 	// A hop that answered too late is told to close after the request.
 	require.Eventually(t, func() bool { return w.hop.connections() == 0 }, 2*time.Second, 10*time.Millisecond,
 		"connections of the next hop")
@@ -147,14 +148,18 @@ func (w *world) requireConnected(t *testing.T, u *way) {
 	t.Helper()
 	require.Len(t, w.plane.joined, 1)
 	require.Equal(t, 1, w.hop.connections())
-	if u.pinhole {
-		require.Len(t, w.classifier.open, 1)
-		for p, references := range w.classifier.open {
-			require.Equal(t, 1, references, p.String())
-		}
-	} else {
-		require.Empty(t, w.classifier.open)
+	opened := map[string]int{}
+	for _, references := range w.classifier.open {
+		opened[pinhole] += references
 	}
+	for _, references := range w.classifier.vlans {
+		opened[vlanID] += references
+	}
+	want := map[string]int{}
+	if u.opens != nothing {
+		want[u.opens] = 1
+	}
+	require.Equal(t, want, opened)
 }
 
 func interfaces(t *testing.T, pod string) []string {
@@ -279,9 +284,9 @@ type fakePlane struct {
 
 func (*fakePlane) Kinds(payload plane.Payload) []plane.Kind {
 	if payload == plane.Ethernet {
-		return []plane.Kind{plane.KindKernel, plane.KindVXLAN}
+		return []plane.Kind{plane.KindMemif, plane.KindKernel, plane.KindVXLAN, plane.KindVLAN}
 	}
-	return []plane.Kind{plane.KindKernel, plane.KindWireGuard}
+	return []plane.Kind{plane.KindMemif, plane.KindKernel, plane.KindWireGuard}
 }
 
 func (p *fakePlane) Join(ctx context.Context, c *plane.Connection) (plane.Link, error) {
