@@ -4,6 +4,7 @@ package monitor
 
 import (
 	"context"
+	"maps"
 	"sync"
 
 	"google.golang.org/grpc/codes"
@@ -21,7 +22,10 @@ type hub struct {
 
 	mu          sync.Mutex
 	connections map[string]*networkservice.Connection
-	subscribers map[*subscriber]struct{}
+	// passing are the ids of connections by the ids of the segments of their
+	// paths, subscribers are filed under the segment that they select by.
+	passing     index[string]
+	subscribers index[*subscriber]
 }
 
 // subscriber is a stream under way. Its pending events are guarded by the lock
@@ -37,7 +41,8 @@ func newHub(ctx context.Context) *hub {
 	return &hub{
 		ctx:         ctx,
 		connections: make(map[string]*networkservice.Connection),
-		subscribers: make(map[*subscriber]struct{}),
+		passing:     make(index[string]),
+		subscribers: make(index[*subscriber]),
 	}
 }
 
@@ -45,18 +50,14 @@ func newHub(ctx context.Context) *hub {
 // leaves or the chain ends.
 func (h *hub) MonitorConnections(selector *networkservice.MonitorScopeSelector, stream networkservice.MonitorConnection_MonitorConnectionsServer) error {
 	s := &subscriber{selector: selector, wake: make(chan struct{}, 1)}
+	segment := selectedSegment(selector)
 	h.mu.Lock()
-	known := make(map[string]*networkservice.Connection, len(h.connections))
-	for id, conn := range h.connections {
-		if conn.MatchesMonitorScopeSelector(selector) {
-			known[id] = conn
-		}
-	}
-	h.subscribers[s] = struct{}{}
+	known := h.known(selector, segment)
+	h.subscribers.add(segment, s)
 	h.mu.Unlock()
 	defer func() {
 		h.mu.Lock()
-		delete(h.subscribers, s)
+		h.subscribers.remove(segment, s)
 		h.mu.Unlock()
 	}()
 
@@ -107,15 +108,44 @@ func (h *hub) send(event *networkservice.ConnectionEvent) {
 	if event.GetType() == networkservice.ConnectionEventType_INITIAL_STATE_TRANSFER {
 		event.Type = networkservice.ConnectionEventType_UPDATE
 	}
+	concerned := make(map[*subscriber]struct{})
+	maps.Copy(concerned, h.subscribers[anySegment])
 	for id, conn := range event.GetConnections() {
-		if event.GetType() == networkservice.ConnectionEventType_DELETE {
-			delete(h.connections, id)
-		} else {
-			h.connections[id] = conn
+		h.file(id, conn, event.GetType() != networkservice.ConnectionEventType_DELETE)
+		for _, segment := range conn.GetPath().GetPathSegments() {
+			maps.Copy(concerned, h.subscribers[segment.GetId()])
 		}
 	}
-	for s := range h.subscribers {
+	for s := range concerned {
 		h.queue(s, event)
+	}
+}
+
+// known are the connections that the selector, filed under segment, selects.
+func (h *hub) known(selector *networkservice.MonitorScopeSelector, segment string) map[string]*networkservice.Connection {
+	if segment == anySegment {
+		return networkservice.FilterMapOnManagerScopeSelector(h.connections, selector)
+	}
+	passing := make(map[string]*networkservice.Connection)
+	for id := range h.passing[segment] {
+		passing[id] = h.connections[id]
+	}
+	return networkservice.FilterMapOnManagerScopeSelector(passing, selector)
+}
+
+// file puts a connection in the place of what the hub knew of it, or takes that
+// away.
+func (h *hub) file(id string, conn *networkservice.Connection, exists bool) {
+	for _, segment := range h.connections[id].GetPath().GetPathSegments() {
+		h.passing.remove(segment.GetId(), id)
+	}
+	delete(h.connections, id)
+	if !exists {
+		return
+	}
+	h.connections[id] = conn
+	for _, segment := range conn.GetPath().GetPathSegments() {
+		h.passing.add(segment.GetId(), id)
 	}
 }
 
