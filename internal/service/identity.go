@@ -53,13 +53,18 @@ func NewIdentity(ctx context.Context, maxTokenLifetime time.Duration) (*Identity
 	if os.Getenv(workloadapi.SocketEnv) == "" {
 		return nil, fmt.Errorf("get an SVID: %s is not set; it names the socket of the SPIFFE agent, such as unix:///run/spire/sockets/agent.sock", workloadapi.SocketEnv)
 	}
+	return NewIdentityFrom(ctx, os.Getenv(workloadapi.SocketEnv), maxTokenLifetime)
+}
+
+// NewIdentityFrom is NewIdentity with the URL of the Workload API's socket.
+func NewIdentityFrom(ctx context.Context, socket string, maxTokenLifetime time.Duration) (*Identity, error) {
 	waiting := time.AfterFunc(3*time.Second, func() {
-		log.FromContext(ctx).Warnf("still waiting for an SVID from %s", os.Getenv(workloadapi.SocketEnv))
+		log.FromContext(ctx).Warnf("still waiting for an SVID from %s", socket)
 	})
 	defer waiting.Stop()
-	source, err := workloadapi.NewX509Source(ctx)
+	source, err := workloadapi.NewX509Source(ctx, workloadapi.WithClientOptions(workloadapi.WithAddr(socket)))
 	if err != nil {
-		return nil, fmt.Errorf("get an SVID from %s: %w", os.Getenv(workloadapi.SocketEnv), err)
+		return nil, fmt.Errorf("get an SVID from %s: %w", socket, err)
 	}
 	svid, err := source.GetX509SVID()
 	if err != nil {
