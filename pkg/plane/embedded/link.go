@@ -52,6 +52,7 @@ var portKinds = []struct {
 	{plane.KindMemif, ""},
 	{plane.KindKernel, ""},
 	{plane.KindVXLAN, plane.Ethernet},
+	{plane.KindVLAN, plane.Ethernet},
 	{plane.KindWireGuard, plane.IP},
 }
 
@@ -66,6 +67,8 @@ func (p *Plane) open(c *plane.Connection, port plane.Port) (end, error) {
 		return newVXLAN(p, c, port)
 	case plane.WireGuard:
 		return newWireGuard(p, c, port)
+	case plane.VLAN:
+		return newVLAN(p, c, port)
 	case nil:
 		return nil, errors.New("port is missing")
 	}

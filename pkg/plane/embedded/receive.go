@@ -14,7 +14,8 @@ import (
 //  1. receive takes a burst from the RX ring.
 //  2. accept parses each frame, verifies lengths and checksums, and finds the
 //     tunnel by local and remote address, port and VNI. Datagrams for WireGuard
-//     leave here: its hub decides what becomes of them.
+//     leave here: its hub decides what becomes of them. A frame with the tag of a
+//     VLAN that we hold is not parsed further (vlan_receive.go).
 //  3. deliver sorts the burst by tunnel and gives each its share, in order.
 //  4. The port at the tunnel's other end passes it on.
 //  5. The frames go back to the FILL ring.
@@ -51,7 +52,7 @@ func dropName(r packet.Reason) string {
 type rxState struct {
 	descs   [burstSize]xsk.Desc
 	frames  [burstSize]frame
-	owners  [burstSize]*vxlanPort
+	owners  [burstSize]*inlet
 	macs    [burstSize][6]byte
 	share   [burstSize]frame
 	split   bool // the last descriptor was continued
@@ -59,6 +60,15 @@ type rxState struct {
 	last    *vxlanPort
 	table   *table // that last was found in
 	post    post
+}
+
+// inlet is where its share of a burst goes: the end of a tunnel, or of a VLAN.
+type inlet struct{ port receiver }
+
+// receiver takes frames that came for it. from is the MAC address that the first
+// one was sent by on the underlay.
+type receiver interface {
+	received(w *worker, burst []frame, from [6]byte)
 }
 
 // receive does stages 1 to 5 for one burst and returns how many frames there
@@ -81,9 +91,9 @@ func (w *worker) receive() int {
 	return n
 }
 
-// accept parses frame i of the burst. It returns the tunnel, or nil if the frame
-// goes no further.
-func (w *worker) accept(i int) *vxlanPort {
+// accept parses frame i of the burst. It returns where it is to go, or nil if the
+// frame goes no further.
+func (w *worker) accept(i int) *inlet {
 	rx := &w.rx
 	d := rx.descs[i]
 	continued := d.Options&xsk.Continued != 0
@@ -94,8 +104,13 @@ func (w *worker) accept(i int) *vxlanPort {
 		rx.split = continued
 		return nil
 	}
-	var dg packet.Datagram
 	outer := w.sock.Frame(d)
+	if len(rx.table.vlans) > 0 {
+		if v := rx.table.vlans[packet.VLAN(outer)]; v != nil {
+			return w.acceptTagged(i, d, outer, v)
+		}
+	}
+	var dg packet.Datagram
 	if r := dg.ParseDatagram(outer); r != packet.OK {
 		w.drops[r].Add(1)
 		return nil
@@ -125,7 +140,7 @@ func (w *worker) accept(i int) *vxlanPort {
 	at := len(buf) - cap(outer) // of the frame in its UMEM frame
 	rx.frames[i] = frame{buf: buf, start: at + dg.Start + packet.VXLANLen, end: at + dg.End, addr: noFrame}
 	rx.macs[i] = dg.MAC
-	return rx.last
+	return &rx.last.inlet
 }
 
 // deliver gives each tunnel its share of the burst.
@@ -144,7 +159,7 @@ func (w *worker) deliver(n int) {
 				share++
 			}
 		}
-		owner.received(w, rx.share[:share], rx.macs[i])
+		owner.port.received(w, rx.share[:share], rx.macs[i])
 	}
 }
 

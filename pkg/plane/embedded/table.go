@@ -22,6 +22,7 @@ type table struct {
 	tunnels map[tunnelKey]*vxlanPort
 	hubs    map[hubKey]*hub
 	paths   map[pathKey]*path
+	vlans   map[uint16]*vlan
 }
 
 func newTable() *table {
@@ -29,6 +30,7 @@ func newTable() *table {
 		tunnels: make(map[tunnelKey]*vxlanPort),
 		hubs:    make(map[hubKey]*hub),
 		paths:   make(map[pathKey]*path),
+		vlans:   make(map[uint16]*vlan),
 	}
 }
 
@@ -56,6 +58,19 @@ func (t *table) without(key tunnelKey) *table {
 	return c
 }
 
+// withVLAN is the table and one VLAN more, withoutVLAN the one without it.
+func (t *table) withVLAN(v *vlan) *table {
+	c := t.clone()
+	c.vlans[v.id] = v
+	return c
+}
+
+func (t *table) withoutVLAN(id uint16) *table {
+	c := t.clone()
+	delete(c.vlans, id)
+	return c
+}
+
 func (t *table) clone() *table {
-	return &table{tunnels: maps.Clone(t.tunnels), hubs: maps.Clone(t.hubs), paths: maps.Clone(t.paths)}
+	return &table{tunnels: maps.Clone(t.tunnels), hubs: maps.Clone(t.hubs), paths: maps.Clone(t.paths), vlans: maps.Clone(t.vlans)}
 }

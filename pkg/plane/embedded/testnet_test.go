@@ -173,12 +173,19 @@ func (u *underlay) start(t testing.TB, i int, addrs [2]netip.Addr, fail func(str
 
 func startNode(t testing.TB, ns *namespace, addr netip.Addr, fail func(string) error) *node {
 	t.Helper()
+	return startNodeWith(t, ns, addr, attachXDP, fail)
+}
+
+// startNodeWith is startNode with another program, which attach returns the
+// XSKMAP of.
+func startNodeWith(t testing.TB, ns *namespace, addr netip.Addr, attach func(t testing.TB, n *namespace, index int) *ebpf.Map, fail func(string) error) *node {
+	t.Helper()
 	up, err := uplink.Open(uplink.Config{Tunnel: addr, NetNS: ns.path})
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := &node{uplink: up}
-	xsks := attachXDP(t, ns, up.Index())
+	xsks := attach(t, ns, up.Index())
 	ns.do(t, func() error {
 		for queue := range up.Queues() {
 			s, err := xsk.Open(up.Index(), queue, SocketConfig(up.MTU(), up.Queues()))

@@ -31,6 +31,7 @@ type vxlanPort struct {
 	port    plane.VXLAN
 	key     tunnelKey
 	nextHop *uplink.NextHop
+	inlet   inlet
 	// mtu is what the uplink carries, without Ethernet header.
 	mtu  int
 	peer sink // what comes out of the tunnel goes there; set while connected
@@ -65,6 +66,7 @@ func newVXLAN(p *Plane, c *plane.Connection, port plane.VXLAN) (end, error) {
 		counters: make([]tally.Counters, len(p.workers)),
 		caches:   make([]vxlanCache, len(p.workers)),
 	}
+	v.inlet.port = v
 	if err := p.fault("next hop"); err != nil {
 		return nil, err
 	}

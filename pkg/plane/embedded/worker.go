@@ -79,6 +79,7 @@ type worker struct {
 	reply   [headroom + packet.MaxTooBigLen]byte
 	replies [1]frame
 
+	vlan     vlanState
 	segment  packet.Segmenter
 	coalesce packet.Coalescer
 
