@@ -45,6 +45,9 @@ const (
 	// maxConnectionAge is below the 20 s between the refresh of a registration and its
 	// end: a refresh that is denied gets through with the next connection.
 	maxConnectionAge = 15 * time.Second
+	// readBuffer of a gRPC connection, in bytes. Each connection of the mesh has gRPC
+	// connections of its own in every hop, which rest nearly all of the time.
+	readBuffer = 4 << 10
 )
 
 // NewIdentity waits until the Workload API has given out an SVID. Tokens live for
@@ -111,6 +114,7 @@ func (i *Identity) ServerOptions() []grpc.ServerOption {
 	options := []grpc.ServerOption{
 		grpc.Creds(i.ServerCredentials()),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: i.connectionAge}),
+		grpc.ReadBufferSize(readBuffer),
 	}
 	if opentelemetry.IsEnabled() {
 		options = append(options, grpc.StatsHandler(otelgrpc.NewServerHandler()))
@@ -124,6 +128,7 @@ func (i *Identity) ServerOptions() []grpc.ServerOption {
 func (i *Identity) DialOptions() []grpc.DialOption {
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(i.ClientCredentials()),
+		grpc.WithReadBufferSize(readBuffer),
 		grpc.WithDefaultCallOptions(grpc.PerRPCCredentials(token.NewPerRPCCredentials(i.Tokens))),
 		grpcfd.WithChainUnaryInterceptor(),
 		grpcfd.WithChainStreamInterceptor(),
