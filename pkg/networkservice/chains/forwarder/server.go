@@ -124,10 +124,10 @@ func serverMechanisms(p plane.Plane, underlay Underlay, o *options) map[string]n
 		m[kernelmech.MECHANISM] = kernel.NewServer()
 	}
 	if kinds[plane.KindVXLAN] && underlay != nil {
-		m[vxlanmech.MECHANISM] = vxlan.NewServer(underlay, o.vxlanPort)
+		m[vxlanmech.MECHANISM] = vxlan.NewServer(underlay, plane.DevicesOf(p), o.vxlanPort)
 	}
 	if kinds[plane.KindWireGuard] && underlay != nil {
-		m[wgmech.MECHANISM] = wireguard.NewServer(underlay)
+		m[wgmech.MECHANISM] = wireguard.NewServer(underlay, plane.DevicesOf(p))
 	}
 	return m
 }
@@ -149,7 +149,7 @@ func clientMechanisms(p plane.Plane, underlay Underlay, o *options) []networkser
 		m = append(m, vxlan.NewClient(underlay, o.vxlanPort))
 	}
 	if kinds[plane.KindWireGuard] && underlay != nil {
-		m = append(m, wireguard.NewClient(underlay))
+		m = append(m, wireguard.NewClient(underlay, plane.DevicesOf(p)))
 	}
 	if kinds[plane.KindVLAN] && underlay != nil {
 		m = append(m, vlan.NewClient(underlay, o.devices, payloadsOf(p, plane.KindVLAN)...))

@@ -15,17 +15,20 @@ import (
 
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mtu"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/port"
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
 )
 
 type server struct {
 	underlay mtu.Underlay
+	devices  plane.Devices
 }
 
 // NewServer serves forwarders of other nodes; localPort zero means DefaultPort.
-func NewServer(underlay mtu.Underlay, localPort uint16) networkservice.NetworkServiceServer {
+func NewServer(underlay mtu.Underlay, devices plane.Devices, localPort uint16) networkservice.NetworkServiceServer {
 	return chain.NewNetworkServiceServer(
+		&number{devices: devices},
 		vni.NewServer(underlay.Addr().AsSlice(), vni.WithTunnelPort(end{port: localPort}.portOrDefault())),
-		&server{underlay: underlay},
+		&server{underlay: underlay, devices: devices},
 	)
 }
 
@@ -37,6 +40,9 @@ func (s *server) Request(ctx context.Context, request *networkservice.NetworkSer
 	p, err := newPort(destination(mechanism), source(mechanism), mechanism.VNI())
 	if err != nil {
 		return nil, err
+	}
+	if !s.devices.HasRoom(request.GetConnection().GetId(), p) {
+		return nil, errNumberTaken
 	}
 	limitMTU(s.underlay, request.GetConnection())
 	conn, err := next.Server(ctx).Request(ctx, request)

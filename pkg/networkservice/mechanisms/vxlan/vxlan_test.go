@@ -32,6 +32,23 @@ var (
 	peer = netip.MustParseAddr("192.0.2.2")
 )
 
+// devices are those of a plane in which an earlier run left a tunnel, and
+// others have some VNIs.
+type devices struct {
+	plane.Devices
+	left  plane.Port
+	taken func(plane.VXLAN) bool
+}
+
+func (d devices) Left(id string) plane.Port {
+	if id != "c1" {
+		return nil
+	}
+	return d.left
+}
+
+func (d devices) HasRoom(_ string, v plane.VXLAN) bool { return d.taken == nil || !d.taken(v) }
+
 func request(parameters map[string]string) *networkservice.NetworkServiceRequest {
 	return &networkservice.NetworkServiceRequest{Connection: &networkservice.Connection{
 		Id: "c1", Payload: "ETHERNET",
@@ -41,7 +58,7 @@ func request(parameters map[string]string) *networkservice.NetworkServiceRequest
 
 func TestServerAnswersWithItsEndAndTheSmallerMTU(t *testing.T) {
 	var seen portcheck.Ports
-	server := chain.NewNetworkServiceServer(metadata.NewServer(), seen.NewServer(), vxlan.NewServer(here, 0))
+	server := chain.NewNetworkServiceServer(metadata.NewServer(), seen.NewServer(), vxlan.NewServer(here, devices{}, 0))
 	conn, err := server.Request(context.Background(), request(map[string]string{
 		vxlanmech.SrcIP: peer.String(), vxlanmech.SrcPort: "8472", vxlanmech.MTU: "1400",
 	}))
@@ -73,7 +90,7 @@ func TestServerRefusesBadParameters(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var seen portcheck.Ports
-			server := chain.NewNetworkServiceServer(metadata.NewServer(), seen.NewServer(), vxlan.NewServer(here, 0))
+			server := chain.NewNetworkServiceServer(metadata.NewServer(), seen.NewServer(), vxlan.NewServer(here, devices{}, 0))
 			_, err := server.Request(context.Background(), request(map[string]string{vxlanmech.SrcIP: tc.ip, vxlanmech.SrcPort: "4789"}))
 			require.ErrorContains(t, err, tc.want)
 			require.Nil(t, seen.Client)
@@ -83,10 +100,58 @@ func TestServerRefusesBadParameters(t *testing.T) {
 
 func TestOthersMechanismsPass(t *testing.T) {
 	var seen portcheck.Ports
-	server := chain.NewNetworkServiceServer(metadata.NewServer(), seen.NewServer(), vxlan.NewServer(here, 0))
+	server := chain.NewNetworkServiceServer(metadata.NewServer(), seen.NewServer(), vxlan.NewServer(here, devices{}, 0))
 	r := request(map[string]string{})
 	r.Connection.Mechanism.Type = "KERNEL"
 	_, err := server.Request(context.Background(), r)
 	require.NoError(t, err)
 	require.Nil(t, seen.Client)
+}
+
+func TestTheVNIOfAnEarlierRunIsKept(t *testing.T) {
+	left := plane.VXLAN{Local: here.addr, Remote: peer, LocalPort: 4789, RemotePort: 4789, VNI: 4711}
+	for name, tc := range map[string]struct {
+		parameters map[string]string
+		same       bool
+	}{
+		"for the same peer":         {map[string]string{vxlanmech.SrcIP: peer.String()}, true},
+		"but not for another":       {map[string]string{vxlanmech.SrcIP: peer.Next().String()}, false},
+		"nor if the peer knows one": {map[string]string{vxlanmech.SrcIP: peer.String(), vxlanmech.VNI: "4712"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var seen portcheck.Ports
+			server := chain.NewNetworkServiceServer(metadata.NewServer(), seen.NewServer(), vxlan.NewServer(here, devices{left: left}, 0))
+			conn, err := server.Request(context.Background(), request(tc.parameters))
+			require.NoError(t, err)
+			got := vxlanmech.ToMechanism(conn.GetMechanism()).VNI()
+			require.Equal(t, tc.same, got == left.VNI)
+			require.Equal(t, got, seen.Client.(plane.VXLAN).VNI)
+			if known := tc.parameters[vxlanmech.VNI]; known != "" {
+				require.Equal(t, known, conn.GetMechanism().GetParameters()[vxlanmech.VNI])
+			}
+		})
+	}
+}
+
+// A VNI that the plane has for another peer's connection is not the answer.
+func TestAnotherVNIWhereThePlaneHasNoRoom(t *testing.T) {
+	var seen portcheck.Ports
+	var tried []uint32
+	full := devices{taken: func(v plane.VXLAN) bool {
+		tried = append(tried, v.VNI)
+		return len(tried) < 3
+	}}
+	server := chain.NewNetworkServiceServer(metadata.NewServer(), seen.NewServer(), vxlan.NewServer(here, full, 0))
+	conn, err := server.Request(context.Background(), request(map[string]string{vxlanmech.SrcIP: peer.String(), vxlanmech.VNI: "4711"}))
+	require.NoError(t, err)
+	require.Len(t, tried, 3)
+	require.EqualValues(t, 4711, tried[0])
+	require.NotEqual(t, tried[1], tried[2])
+	require.Equal(t, tried[2], vxlanmech.ToMechanism(conn.GetMechanism()).VNI())
+	require.Equal(t, tried[2], seen.Client.(plane.VXLAN).VNI)
+
+	full.taken = func(plane.VXLAN) bool { return true }
+	server = chain.NewNetworkServiceServer(metadata.NewServer(), vxlan.NewServer(here, full, 0))
+	_, err = server.Request(context.Background(), request(map[string]string{vxlanmech.SrcIP: peer.String()}))
+	require.ErrorContains(t, err, "belongs to another connection")
 }

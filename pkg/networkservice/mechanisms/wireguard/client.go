@@ -4,7 +4,6 @@ package wireguard
 
 import (
 	"context"
-	"net/netip"
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/cls"
@@ -19,15 +18,17 @@ import (
 	undo "github.com/nsm-afxdp/forwarder/pkg/networkservice"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mtu"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/port"
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
 )
 
 type client struct {
 	underlay mtu.Underlay
+	devices  plane.Devices
 }
 
 // NewClient offers WireGuard to forwarders of other nodes for IP payload.
-func NewClient(underlay mtu.Underlay) networkservice.NetworkServiceClient {
-	return &client{underlay: underlay}
+func NewClient(underlay mtu.Underlay, devices plane.Devices) networkservice.NetworkServiceClient {
+	return &client{underlay: underlay, devices: devices}
 }
 
 func (c *client) Request(
@@ -37,19 +38,18 @@ func (c *client) Request(
 		return next.Client(ctx).Request(ctx, request, opts...)
 	}
 	closeCtx := postpone.ContextWithValues(ctx)
-	key, err := keyPair(ctx, metadata.IsClient(c))
+	ours, err := ourEnd(ctx, metadata.IsClient(c), request.GetConnection().GetId(), c.underlay, c.devices)
 	if err != nil {
 		return nil, err
 	}
-	local := netip.AddrPortFrom(c.underlay.Addr(), DefaultPort)
 	offer := &networkservice.Mechanism{Cls: cls.REMOTE, Type: wgmech.MECHANISM, Parameters: map[string]string{}}
-	wgmech.ToMechanism(offer).SetSrcIP(local.Addr().AsSlice()).SetSrcPort(local.Port()).
-		SetSrcPublicKey(encodeKey(key.PublicKey())).SetMTU(tunnelMTU(c.underlay))
+	wgmech.ToMechanism(offer).SetSrcIP(ours.local.Addr().AsSlice()).SetSrcPort(ours.local.Port()).
+		SetSrcPublicKey(ours.publicKey()).SetMTU(tunnelMTU(c.underlay))
 	request.MechanismPreferences = append(request.GetMechanismPreferences(), offer)
 	// A refresh shows the key that we hold, also to a peer that remembers
 	// another one from before a restart of ours.
 	if mechanism := wgmech.ToMechanism(request.GetConnection().GetMechanism()); mechanism != nil {
-		mechanism.SetSrcIP(local.Addr().AsSlice()).SetSrcPort(local.Port()).SetSrcPublicKey(encodeKey(key.PublicKey()))
+		mechanism.SetSrcIP(ours.local.Addr().AsSlice()).SetSrcPort(ours.local.Port()).SetSrcPublicKey(ours.publicKey())
 	}
 
 	conn, err := next.Client(ctx).Request(ctx, request, opts...)
@@ -60,7 +60,7 @@ func (c *client) Request(
 	if mechanism == nil {
 		return conn, nil
 	}
-	p, err := newPort(key, local, mechanism.DstIP(), mechanism.DstPort(), mechanism.DstPublicKey(), true)
+	p, err := ours.port(mechanism.DstIP(), mechanism.DstPort(), mechanism.DstPublicKey(), true)
 	if err != nil {
 		return nil, undo.UndoClient(ctx, closeCtx, conn, err, opts...)
 	}
@@ -71,6 +71,6 @@ func (c *client) Request(
 
 func (c *client) Close(ctx context.Context, conn *networkservice.Connection, opts ...grpc.CallOption) (*emptypb.Empty, error) {
 	port.Delete(ctx, metadata.IsClient(c))
-	forgetKeyPair(ctx, metadata.IsClient(c))
+	forgetEnd(ctx, metadata.IsClient(c))
 	return next.Client(ctx).Close(ctx, conn, opts...)
 }

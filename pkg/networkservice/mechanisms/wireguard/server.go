@@ -4,7 +4,6 @@ package wireguard
 
 import (
 	"context"
-	"net/netip"
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	wgmech "github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/wireguard"
@@ -14,16 +13,18 @@ import (
 
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mtu"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/port"
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
 )
 
 type server struct {
 	underlay mtu.Underlay
+	devices  plane.Devices
 }
 
 // NewServer serves forwarders of other nodes, which begin the handshake when
 // our answer has reached them.
-func NewServer(underlay mtu.Underlay) networkservice.NetworkServiceServer {
-	return &server{underlay: underlay}
+func NewServer(underlay mtu.Underlay, devices plane.Devices) networkservice.NetworkServiceServer {
+	return &server{underlay: underlay, devices: devices}
 }
 
 func (s *server) Request(ctx context.Context, request *networkservice.NetworkServiceRequest) (*networkservice.Connection, error) {
@@ -31,17 +32,16 @@ func (s *server) Request(ctx context.Context, request *networkservice.NetworkSer
 	if mechanism == nil {
 		return next.Server(ctx).Request(ctx, request)
 	}
-	key, err := keyPair(ctx, metadata.IsClient(s))
+	ours, err := ourEnd(ctx, metadata.IsClient(s), request.GetConnection().GetId(), s.underlay, s.devices)
 	if err != nil {
 		return nil, err
 	}
-	local := netip.AddrPortFrom(s.underlay.Addr(), DefaultPort)
-	p, err := newPort(key, local, mechanism.SrcIP(), mechanism.SrcPort(), mechanism.SrcPublicKey(), false)
+	p, err := ours.port(mechanism.SrcIP(), mechanism.SrcPort(), mechanism.SrcPublicKey(), false)
 	if err != nil {
 		return nil, err
 	}
 	limitMTU(s.underlay, request.GetConnection())
-	mechanism.SetDstIP(local.Addr().AsSlice()).SetDstPort(local.Port()).SetDstPublicKey(encodeKey(key.PublicKey()))
+	mechanism.SetDstIP(ours.local.Addr().AsSlice()).SetDstPort(ours.local.Port()).SetDstPublicKey(ours.publicKey())
 	conn, err := next.Server(ctx).Request(ctx, request)
 	if err != nil {
 		return nil, err
@@ -55,6 +55,6 @@ func (s *server) Request(ctx context.Context, request *networkservice.NetworkSer
 
 func (s *server) Close(ctx context.Context, conn *networkservice.Connection) (*emptypb.Empty, error) {
 	port.Delete(ctx, metadata.IsClient(s))
-	forgetKeyPair(ctx, metadata.IsClient(s))
+	forgetEnd(ctx, metadata.IsClient(s))
 	return next.Server(ctx).Close(ctx, conn)
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/ecdh"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"net/netip"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/chain"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/utils/metadata"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
 
 	"github.com/nsm-afxdp/forwarder/internal/portcheck"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mechanisms/wireguard"
@@ -26,6 +28,24 @@ type underlay struct{}
 
 func (underlay) Addr() netip.Addr { return netip.MustParseAddr("192.0.2.1") }
 func (underlay) MTU() int         { return 1500 }
+
+// devices are those of a plane that wants some port, or in which an earlier run
+// left a tunnel.
+type devices struct {
+	plane.Devices
+	left plane.Port
+	port uint16
+	fail error
+}
+
+func (d devices) Left(id string) plane.Port {
+	if id != "c1" {
+		return nil
+	}
+	return d.left
+}
+
+func (d devices) WireGuardPort(string) (uint16, error) { return d.port, d.fail }
 
 var peer = netip.MustParseAddr("192.0.2.2")
 
@@ -48,7 +68,7 @@ func request(ip, key string) *networkservice.NetworkServiceRequest {
 
 func TestServerShowsAKeyThatLastsAsLongAsTheConnection(t *testing.T) {
 	var seen portcheck.Ports
-	server := chain.NewNetworkServiceServer(metadata.NewServer(), seen.NewServer(), wireguard.NewServer(underlay{}))
+	server := chain.NewNetworkServiceServer(metadata.NewServer(), seen.NewServer(), wireguard.NewServer(underlay{}, devices{}))
 	theirs := newKey(t)
 	conn, err := server.Request(context.Background(), request(peer.String(), base64.StdEncoding.EncodeToString(theirs.Bytes())))
 	require.NoError(t, err)
@@ -92,10 +112,67 @@ func TestServerRefusesBadParameters(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var seen portcheck.Ports
-			server := chain.NewNetworkServiceServer(metadata.NewServer(), seen.NewServer(), wireguard.NewServer(underlay{}))
+			server := chain.NewNetworkServiceServer(metadata.NewServer(), seen.NewServer(), wireguard.NewServer(underlay{}, devices{}))
 			_, err := server.Request(context.Background(), request(tc.ip, tc.key))
 			require.ErrorContains(t, err, tc.want)
 			require.Nil(t, seen.Client)
 		})
 	}
+}
+
+func TestThePlaneDecidesThePort(t *testing.T) {
+	var seen portcheck.Ports
+	server := chain.NewNetworkServiceServer(metadata.NewServer(), seen.NewServer(), wireguard.NewServer(underlay{}, devices{port: 51877}))
+	conn, err := server.Request(context.Background(), request(peer.String(), base64.StdEncoding.EncodeToString(newKey(t).Bytes())))
+	require.NoError(t, err)
+	require.EqualValues(t, 51877, wgmech.ToMechanism(conn.GetMechanism()).DstPort())
+	require.EqualValues(t, 51877, seen.Client.(plane.WireGuard).Local.Port())
+
+	server = chain.NewNetworkServiceServer(metadata.NewServer(), wireguard.NewServer(underlay{}, devices{fail: errors.New("no port left")}))
+	_, err = server.Request(context.Background(), request(peer.String(), base64.StdEncoding.EncodeToString(newKey(t).Bytes())))
+	require.ErrorContains(t, err, "no port left")
+}
+
+// hop takes no mechanism, but notes the first.
+type hop struct {
+	networkservice.NetworkServiceClient
+	offered *networkservice.Mechanism
+}
+
+func (h *hop) Request(
+	_ context.Context, r *networkservice.NetworkServiceRequest, _ ...grpc.CallOption,
+) (*networkservice.Connection, error) {
+	h.offered = r.GetMechanismPreferences()[0].Clone()
+	return r.GetConnection(), nil
+}
+
+// What an earlier run showed its peer is shown again.
+func TestTheKeyAndPortOfAnEarlierRunAreKept(t *testing.T) {
+	before, err := ecdh.X25519().GenerateKey(rand.Reader)
+	require.NoError(t, err)
+	d := devices{port: 51999, left: plane.WireGuard{
+		Local: netip.AddrPortFrom(underlay{}.Addr(), 51833), PrivateKey: plane.Key(before.Bytes()),
+	}}
+	public := base64.StdEncoding.EncodeToString(before.PublicKey().Bytes())
+	t.Run("server", func(t *testing.T) {
+		var seen portcheck.Ports
+		server := chain.NewNetworkServiceServer(metadata.NewServer(), seen.NewServer(), wireguard.NewServer(underlay{}, d))
+		conn, err := server.Request(context.Background(), request(peer.String(), base64.StdEncoding.EncodeToString(newKey(t).Bytes())))
+		require.NoError(t, err)
+		m := wgmech.ToMechanism(conn.GetMechanism())
+		require.Equal(t, public, m.DstPublicKey())
+		require.EqualValues(t, 51833, m.DstPort())
+		require.Equal(t, plane.Key(before.Bytes()), seen.Client.(plane.WireGuard).PrivateKey)
+	})
+	t.Run("client", func(t *testing.T) {
+		var next hop
+		client := chain.NewNetworkServiceClient(metadata.NewClient(), wireguard.NewClient(underlay{}, d), &next)
+		_, err := client.Request(context.Background(), &networkservice.NetworkServiceRequest{
+			Connection: &networkservice.Connection{Id: "c1", Payload: "IP"},
+		})
+		require.NoError(t, err)
+		offered := wgmech.ToMechanism(next.offered)
+		require.Equal(t, public, offered.SrcPublicKey())
+		require.EqualValues(t, 51833, offered.SrcPort())
+	})
 }
