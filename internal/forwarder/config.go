@@ -43,6 +43,8 @@ type Config struct {
 	VxlanPort         uint16   `default:"0" desc:"UDP port of VXLAN; 0 is 4789" split_words:"true"`
 	MechanismPriority []string `default:"" desc:"mechanism types to prefer, best first" split_words:"true"`
 
+	DeviceSelectorFile string `default:"" desc:"YAML file that names the devices behind which VLAN endpoints' networks are; without one all are on the uplink" split_words:"true"`
+
 	// What follows is ours.
 
 	ForwardingPlane string        `default:"auto" desc:"what moves packets: auto, embedded, or kernel for Linux devices only" split_words:"true"`

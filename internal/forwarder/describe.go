@@ -3,9 +3,11 @@
 package forwarder
 
 import (
+	"fmt"
 	"maps"
 
 	"github.com/nsm-afxdp/forwarder/internal/status"
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
 )
 
 // describe fills in what the status tells of the node.
@@ -23,10 +25,10 @@ func (n *node) describe(s *status.Status) error {
 	if n.classifier == nil {
 		return nil
 	}
-	return n.describeClassifier(s)
+	return n.describeClassifier(s, links)
 }
 
-func (n *node) describeClassifier(s *status.Status) error {
+func (n *node) describeClassifier(s *status.Status, links []plane.Link) error {
 	s.Uplink.XDPMode, s.Uplink.ZeroCopy = n.classifier.Mode().String(), true
 	for _, socket := range n.sockets.Sockets() {
 		s.Uplink.ZeroCopy = s.Uplink.ZeroCopy && socket.ZeroCopy()
@@ -45,7 +47,20 @@ func (n *node) describeClassifier(s *status.Status) error {
 	for _, p := range n.classifier.Pinholes() {
 		s.Pinholes = append(s.Pinholes, status.Pinhole{To: p.String(), References: p.References})
 	}
+	for _, id := range n.classifier.VLANs() {
+		s.Pinholes = append(s.Pinholes, status.Pinhole{To: fmt.Sprintf("VLAN %d", id), References: onVLAN(links, id)})
+	}
 	return nil
+}
+
+// onVLAN counts the connections on a VLAN of the uplink.
+func onVLAN(links []plane.Link, id uint16) (connections int) {
+	for i := range links {
+		if links[i].Endpoint.Port == (plane.VLAN{ID: id}) {
+			connections++
+		}
+	}
+	return connections
 }
 
 // someDrops are the drops, without reasons that there were none for.

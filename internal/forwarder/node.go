@@ -13,6 +13,7 @@ import (
 	"github.com/nsm-afxdp/forwarder/internal/survivors"
 	"github.com/nsm-afxdp/forwarder/pkg/classifier"
 	chain "github.com/nsm-afxdp/forwarder/pkg/networkservice/chains/forwarder"
+	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mechanisms/vlan"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
 	"github.com/nsm-afxdp/forwarder/pkg/plane/embedded"
 	"github.com/nsm-afxdp/forwarder/pkg/plane/kernel"
@@ -37,6 +38,12 @@ type node struct {
 	sockets    *xsk.Set
 	plane      *survivors.Plane
 
+	// devices are those that lead to the networks of VLAN endpoints.
+	devices vlan.Devices
+	// memifs is the folder of memif sockets for clients that give no namespace
+	// for them; empty for none.
+	memifs string
+
 	// mtu is how much of the uplink's MTU the plane can use.
 	mtu func(int) int
 
@@ -55,6 +62,9 @@ func setUp(c *Config, log *slog.Logger) (_ *node, err error) {
 		return nil, err
 	}
 	if err := n.prepareHost(c, log); err != nil {
+		return nil, err
+	}
+	if n.devices, err = readDevices(c.DeviceSelectorFile, n.uplink.Name()); err != nil {
 		return nil, err
 	}
 	p, err := n.newPlane(c, log)
@@ -88,6 +98,9 @@ func (n *node) newPlane(c *Config, log *slog.Logger) (plane.Plane, error) {
 		return kernel.New(kernel.Config{Uplink: n.uplink, KeepLinks: c.KeepLinks, Log: log})
 	}
 	n.mtu = embedded.UnderlayMTU
+	if err := n.makeSocketFolder(filepath.Join(filepath.Dir(c.StateFile), "memif")); err != nil {
+		return nil, err
+	}
 	if err := n.attach(c, log); err != nil {
 		return nil, err
 	}
@@ -137,6 +150,20 @@ func (n *node) prepareHost(c *Config, log *slog.Logger) error {
 	if err := settings.MountBPF(c.BPFFS); err != nil {
 		return fmt.Errorf("NSM_BPF_FS: %w", err)
 	}
+	return nil
+}
+
+// makeSocketFolder makes an empty folder that only we can look into: clients
+// get descriptors of the sockets in it.
+func (n *node) makeSocketFolder(path string) error {
+	if err := os.RemoveAll(path); err != nil { // a killed run's
+		return fmt.Errorf("make the folder of memif sockets: %w", err)
+	}
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return fmt.Errorf("make the folder of memif sockets: %w", err)
+	}
+	n.memifs = path
+	n.onTearDown(func() error { return os.RemoveAll(path) })
 	return nil
 }
 

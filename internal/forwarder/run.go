@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	memifmech "github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/memif"
 	registryapi "github.com/networkservicemesh/api/pkg/api/registry"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/authorize"
 	registryclient "github.com/networkservicemesh/sdk/pkg/registry/chains/client"
@@ -135,6 +136,9 @@ func serve(ctx context.Context, c *Config, n *node, identity *service.Identity, 
 		chain.WithVXLANPort(c.VxlanPort),
 		chain.WithMechanismPriority(c.MechanismPriority...),
 		chain.WithCollector(collector),
+		chain.WithSocketFolder(n.memifs),
+		chain.WithDevices(n.devices),
+		chain.WithRefusals(refusals(c.ForwardingPlane)),
 		chain.WithAuthorizeServer(authorize.NewServer()),
 		chain.WithAuthorizeMonitorServer(monitorauthorize.NewMonitorConnectionServer()),
 		chain.WithAuthorizeRegistryClients(
@@ -166,6 +170,15 @@ func serve(ctx context.Context, c *Config, n *node, identity *service.Identity, 
 		wait()
 		stopChain()
 	}, listenOn, nil
+}
+
+// refusals are what clients are told that want what the plane has not.
+func refusals(forwardingPlane string) map[string]string {
+	if forwardingPlane != planeKernel {
+		return nil
+	}
+	return map[string]string{memifmech.MECHANISM: "this node's forwarding plane (kernel) moves packets with Linux devices only; " +
+		"ask for kernel://... or run the forwarder with NSM_FORWARDING_PLANE=embedded"}
 }
 
 // serveMetrics answers Prometheus.

@@ -61,7 +61,7 @@ type Counter struct {
 
 // Pinhole is an opening of the classifier.
 type Pinhole struct {
-	// To is an address and port, with the VNI if it is for one only.
+	// To is an address and port, with the VNI if it is for one only, or a VLAN.
 	To         string `json:"to"`
 	References int    `json:"references"`
 }
@@ -78,9 +78,12 @@ type Link struct {
 
 // Port is one end of a link.
 type Port struct {
-	Kind        string         `json:"kind"`
-	Description string         `json:"description"`
-	Counters    plane.Counters `json:"counters"`
+	Kind        string `json:"kind"`
+	Description string `json:"description"`
+	// NetNS is the inode of the network namespace of the pod behind the port, 0
+	// for a tunnel.
+	NetNS    uint64         `json:"netns,omitempty"`
+	Counters plane.Counters `json:"counters"`
 }
 
 // NewLink turns a plane's link into what is shown of it. Keys are left out.
@@ -92,7 +95,14 @@ func NewLink(l *plane.Link) Link {
 }
 
 func newPort(p *plane.PortStatus) Port {
-	return Port{Kind: string(p.Port.Kind()), Description: p.Port.String(), Counters: p.Counters}
+	shown := Port{Kind: string(p.Port.Kind()), Description: p.Port.String(), Counters: p.Counters}
+	switch port := p.Port.(type) {
+	case plane.Kernel:
+		shown.NetNS = port.Inode
+	case plane.Memif:
+		shown.NetNS = port.Inode
+	}
+	return shown
 }
 
 // Serve answers on the unix socket at path until ctx ends. read is called for

@@ -71,10 +71,14 @@ type Memif struct {
 func (Memif) Kind() Kind { return KindMemif }
 
 func (m Memif) String() string {
+	role := "slave"
 	if m.Master {
-		return "memif master " + m.Socket
+		role = "master"
 	}
-	return "memif slave " + m.Socket
+	if m.Name == "" {
+		return fmt.Sprintf("memif %s %s", role, m.Socket)
+	}
+	return fmt.Sprintf("memif %s (%s %s)", m.Name, role, m.Socket)
 }
 
 // VXLAN is a tunnel end as of RFC 7348, carrying Ethernet frames.
@@ -129,4 +133,9 @@ type VLAN struct {
 // Kind is KindVLAN.
 func (VLAN) Kind() Kind { return KindVLAN }
 
-func (v VLAN) String() string { return fmt.Sprintf("vlan %d", v.ID) }
+func (v VLAN) String() string {
+	if v.Uplink == "" {
+		return fmt.Sprintf("vlan %d", v.ID)
+	}
+	return fmt.Sprintf("vlan %d of %s", v.ID, v.Uplink)
+}
