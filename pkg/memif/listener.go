@@ -31,6 +31,14 @@ type Listener struct {
 
 // Listen makes a control socket. A socket file without a listener is replaced.
 func Listen(a Address) (*Listener, error) {
+	sock, err := listenAt(a)
+	if err != nil {
+		return nil, err
+	}
+	return NewListener(sock), nil
+}
+
+func listenAt(a Address) (*net.UnixListener, error) {
 	var sock *net.UnixListener
 	err := a.in(func() (err error) {
 		sock, err = net.ListenUnix("unixpacket", a.unix())
@@ -42,7 +50,7 @@ func Listen(a Address) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("memif: listen: %w", err)
 	}
-	return NewListener(sock), nil
+	return sock, nil
 }
 
 // dead tells whether there is a socket file without a listener.
@@ -118,17 +126,24 @@ func (l *Listener) Close() error {
 	return nil
 }
 
-func (l *Listener) run() {
-	slots := make(chan struct{}, maxSessions)
+func (l *Listener) run() { acceptAll(l.ctx, l.sock, maxSessions, l.serve) }
+
+// acceptAll has serve take each peer that connects to a socket, as many at a time
+// as there may be sessions, until ctx is done and the socket closed. It returns
+// when all sessions have ended.
+func acceptAll(ctx context.Context, from *net.UnixListener, sessions int, serve func(*net.UnixConn)) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	slots := make(chan struct{}, sessions)
 	for {
-		sock, err := l.sock.AcceptUnix()
+		sock, err := from.AcceptUnix()
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) || l.ctx.Err() != nil {
+			if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
 				return
 			}
 			// Out of file descriptors, most likely; nothing to do but wait.
 			select {
-			case <-l.ctx.Done():
+			case <-ctx.Done():
 				return
 			case <-time.After(100 * time.Millisecond):
 			}
@@ -136,13 +151,13 @@ func (l *Listener) run() {
 		}
 		select {
 		case slots <- struct{}{}:
-		case <-l.ctx.Done():
+		case <-ctx.Done():
 			sock.Close()
 			return
 		}
-		l.wg.Go(func() {
+		wg.Go(func() {
 			defer func() { <-slots }()
-			l.serve(sock)
+			serve(sock)
 		})
 	}
 }

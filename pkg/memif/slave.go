@@ -52,13 +52,9 @@ func (i *Interface) dial(ctx context.Context) (*Conn, error) {
 
 // attempt dials once and does the handshake.
 func (i *Interface) attempt(ctx context.Context) (c *Conn, err error) {
-	var sock *net.UnixConn
-	err = i.address.in(func() (err error) {
-		sock, err = net.DialUnix("unixpacket", nil, i.address.unix())
-		return err
-	})
+	sock, err := i.address.dial()
 	if err != nil {
-		return nil, fmt.Errorf("memif: %w", err)
+		return nil, err
 	}
 	_ = sock.SetDeadline(time.Now().Add(handshakeTime))
 	unhook := context.AfterFunc(ctx, func() { _ = sock.SetDeadline(time.Unix(1, 0)) })
@@ -83,6 +79,18 @@ func (i *Interface) attempt(ctx context.Context) (c *Conn, err error) {
 		q.post(0, q.ring.size())
 	}
 	return c, nil
+}
+
+func (a Address) dial() (*net.UnixConn, error) {
+	var sock *net.UnixConn
+	err := a.in(func() (err error) {
+		sock, err = net.DialUnix("unixpacket", nil, a.unix())
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("memif: %w", err)
+	}
+	return sock, nil
 }
 
 // greet is the slave's side of the handshake: every message but the last is
