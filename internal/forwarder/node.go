@@ -107,7 +107,10 @@ func (n *node) newPlane(c *Config, log *slog.Logger) (plane.Plane, error) {
 	if err := n.openSockets(c); err != nil {
 		return nil, err
 	}
-	return embedded.New(embedded.Config{Uplink: n.uplink, Sockets: n.sockets.Sockets(), Log: log})
+	return embedded.New(embedded.Config{
+		Uplink: n.uplink, Sockets: n.sockets.Sockets(), Log: log,
+		ReceiveVLANs: func() error { return n.settings.ReceiveVLANs(n.uplink.Name()) },
+	})
 }
 
 func (n *node) findUplink(c *Config, log *slog.Logger) error {

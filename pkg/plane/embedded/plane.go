@@ -26,8 +26,17 @@ type Config struct {
 	// settings. They are the plane's until Close, and the caller closes them
 	// afterwards.
 	Sockets []*xsk.Socket
+	// ReceiveVLANs is to have the uplink deliver frames with VLAN tags, for any
+	// address, as they are on the wire. It is called before the first VLAN port is
+	// made, and until it succeeds. May be nil.
+	ReceiveVLANs func() error
 	// Log may be nil.
 	Log *slog.Logger
+
+	// MemifThroughWorkers has workers move the packets between two memifs of this
+	// node, and count them. Otherwise the two pods share memory (Link.Path
+	// "direct memif"), if one of them listens and the other one dials.
+	MemifThroughWorkers bool
 
 	// fail lets tests make a step of Join fail.
 	fail func(step string) error
@@ -40,6 +49,7 @@ type Plane struct {
 	log     *slog.Logger
 	fail    func(step string) error
 	workers []*worker
+	tagged  tagged
 
 	tables sync.Mutex // serialises changes of table
 	table  atomic.Pointer[table]
@@ -59,7 +69,8 @@ func New(cfg Config) (*Plane, error) {
 	if cfg.Uplink == nil || len(cfg.Sockets) == 0 {
 		return nil, errors.New("start embedded plane: no uplink or no sockets")
 	}
-	p := &Plane{uplink: cfg.Uplink, log: cfg.Log, fail: cfg.fail, links: make(map[string]*link)}
+	p := &Plane{uplink: cfg.Uplink, log: cfg.Log, fail: cfg.fail, throughWorkers: cfg.MemifThroughWorkers, links: make(map[string]*link)}
+	p.tagged.prepare = cfg.ReceiveVLANs
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
 	}

@@ -98,6 +98,28 @@ func (p *Plane) checkVLAN(payload plane.Payload, v plane.VLAN) error {
 	if name != "" {
 		return fmt.Errorf("interface %s of the node is that VLAN: remove it, or choose another id", name)
 	}
+	return p.tagged.receive()
+}
+
+// tagged is whether the uplink delivers tagged frames.
+type tagged struct {
+	prepare func() error // may be nil
+
+	mu   sync.Mutex
+	done bool
+}
+
+// receive has it do so.
+func (t *tagged) receive() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.done || t.prepare == nil {
+		return nil
+	}
+	if err := t.prepare(); err != nil {
+		return fmt.Errorf("have the uplink deliver tagged frames: %w", err)
+	}
+	t.done = true
 	return nil
 }
 
