@@ -74,7 +74,8 @@ type Link struct {
 	Payload Payload `json:"payload"`
 	MTU     int     `json:"mtu"`
 	// Path says in a few words what moves the packets: "veth", "embedded",
-	// "kernel VXLAN".
+	// "kernel VXLAN". For "direct memif" it is the pods themselves, and the
+	// counters stay zero.
 	Path     string     `json:"path"`
 	Client   PortStatus `json:"client"`
 	Endpoint PortStatus `json:"endpoint"`

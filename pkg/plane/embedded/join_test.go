@@ -94,6 +94,7 @@ func TestFailedStepsLeaveNothing(t *testing.T) {
 		{ID: "wireguard", Payload: plane.IP, Client: pods[0].port(t, "nsm-1"), Endpoint: guard(0, addrs4, false)},
 		{ID: "memif", Payload: plane.Ethernet, Client: pods[0].memif(t, "c1", true), Endpoint: tunnel(0, 7, addrs4)},
 		{ID: "memif slave", Payload: plane.IP, Client: pods[0].port(t, "nsm-1"), Endpoint: pods[1].memif(t, "c1", false)},
+		{ID: "direct memif", Payload: plane.IP, Client: pods[0].memif(t, "c1", true), Endpoint: pods[1].memif(t, "c1", false)},
 		{ID: "memif wireguard", Payload: plane.IP, Client: pods[0].memif(t, "c1", true), Endpoint: guard(0, addrs4, false)},
 	} {
 		failing, steps = -1, nil

@@ -221,6 +221,14 @@ func (l *link) open(p *Plane, c *plane.Connection) (err error) {
 		l.ends, err = newLocal(p, c, a, b)
 		return err
 	}
+	if ports, ok := p.direct(c.Client, c.Endpoint); ok {
+		if err := l.close(); err != nil {
+			return err
+		}
+		l.path = "direct memif"
+		l.ends, err = newDirect(p, c, ports)
+		return err
+	}
 	for i, port := range []plane.Port{c.Client, c.Endpoint} {
 		if l.ends[i] != nil {
 			continue

@@ -330,3 +330,57 @@ func TestMemifAndWireGuard(t *testing.T) {
 		t.Errorf("counters %+v", c)
 	}
 }
+
+// A slave and a master on one node share memory, and the plane carries nothing.
+func TestDirectMemif(t *testing.T) {
+	u := newUnderlay(t, 1500)
+	n := u.start(t, 0, addrs4, nil)
+	pods := [2]*namespace{newNamespace(t), newNamespace(t)}
+	for name, masters := range map[string][2]bool{"client dials": {true, false}, "client listens": {false, true}} {
+		t.Run(name, func(t *testing.T) {
+			fds := descriptors(t)
+			ports := [2]plane.Memif{pods[0].memif(t, "c1", masters[0]), pods[1].memif(t, "c2", masters[1])}
+			conn := &plane.Connection{ID: "c1", Payload: plane.IP, Client: ports[0], Endpoint: ports[1]}
+			link, err := n.Join(t.Context(), conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if link.Path != "direct memif" {
+				t.Errorf("path %s", link.Path)
+			}
+
+			if _, err := n.Join(t.Context(), conn); err != nil {
+				t.Fatal(err)
+			}
+			var programs [2]*program
+			for i := range programs {
+				programs[i] = startProgram(t, ports[i], memif.Config{Mode: memif.IP, RxRings: 3, TxRings: 3})
+			}
+			for range 2 {
+				var both sync.WaitGroup
+				for i := range programs {
+					both.Go(func() { programs[i].connect(t) })
+				}
+				both.Wait()
+				for i := range programs {
+					f := inner(9000, uint16(i))[14:]
+					programs[i].send(t, f)
+					programs[1-i].await(t, "packet", is(f))
+				}
+				programs[0].leave()
+				<-programs[1].conn.Done()
+				programs[1].leave()
+			}
+			if l := n.Links()[0]; l.Client.Counters != (plane.Counters{}) || l.Endpoint.Counters != (plane.Counters{}) {
+				t.Errorf("counters of what the plane has not carried: %+v", l)
+			}
+			for _, p := range programs {
+				p.close()
+			}
+			if err := n.Leave(t.Context(), "c1"); err != nil {
+				t.Fatal(err)
+			}
+			n.pristine(t, fds, pods[:]...)
+		})
+	}
+}

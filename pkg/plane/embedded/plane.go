@@ -51,6 +51,8 @@ type Plane struct {
 	workers []*worker
 	tagged  tagged
 
+	throughWorkers bool // memif to memif
+
 	tables sync.Mutex // serialises changes of table
 	table  atomic.Pointer[table]
 
