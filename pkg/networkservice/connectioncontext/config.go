@@ -13,9 +13,9 @@ import (
 	"github.com/nsm-afxdp/forwarder/internal/podnet"
 )
 
-// clientConfig is what the client's interface gets: the source side of the
-// context, and the policy routes.
-func clientConfig(c *networkservice.ConnectionContext) (podnet.Config, error) {
+// ClientConfig is what the client's interface gets: the source side of the
+// context, and the policy routes. The error names the part that does not parse.
+func ClientConfig(c *networkservice.ConnectionContext) (podnet.Config, error) {
 	ip := c.GetIpContext()
 	config, err := newConfig(c, ip.GetSrcIpAddrs(), ip.GetDstIpAddrs(), ip.GetSrcRoutes())
 	if err != nil {
@@ -31,8 +31,9 @@ func clientConfig(c *networkservice.ConnectionContext) (podnet.Config, error) {
 	return config, nil
 }
 
-// endpointConfig is what the endpoint's interface gets: the destination side.
-func endpointConfig(c *networkservice.ConnectionContext) (podnet.Config, error) {
+// EndpointConfig is what the endpoint's interface gets: the destination side. The
+// error names the part that does not parse.
+func EndpointConfig(c *networkservice.ConnectionContext) (podnet.Config, error) {
 	ip := c.GetIpContext()
 	return newConfig(c, ip.GetDstIpAddrs(), ip.GetSrcIpAddrs(), ip.GetDstRoutes())
 }

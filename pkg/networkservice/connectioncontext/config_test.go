@@ -35,7 +35,7 @@ func TestEachSideGetsItsOwnAddressesAndTheOthersAsPeers(t *testing.T) {
 	neighbours := []podnet.Neighbour{{
 		Addr: netip.MustParseAddr("172.16.1.100"), HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1},
 	}}
-	client, err := clientConfig(c)
+	client, err := ClientConfig(c)
 	require.NoError(t, err)
 	require.Equal(t, podnet.Config{
 		MTU:       1446,
@@ -53,7 +53,7 @@ func TestEachSideGetsItsOwnAddressesAndTheOthersAsPeers(t *testing.T) {
 		Ping:       true,
 	}, client)
 
-	endpoint, err := endpointConfig(c)
+	endpoint, err := EndpointConfig(c)
 	require.NoError(t, err)
 	require.Equal(t, podnet.Config{
 		MTU:        1446,
@@ -86,7 +86,7 @@ func TestWhatDoesNotParseIsNamed(t *testing.T) {
 		"policy port":     {func(ip *networkservice.IPContext) { ip.Policies = []*networkservice.PolicyRoute{{DstPort: "http"}} }, `destination port "http"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := clientConfig(contextWith(tc.change))
+			_, err := ClientConfig(contextWith(tc.change))
 			require.ErrorContains(t, err, tc.want)
 		})
 	}
@@ -96,7 +96,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add("172.16.1.101/32", "10.0.0.0/8", "172.16.1.100", "6", "80-81")
 	f.Add("2001:db8::1/128", "::/0", "fe80::1%eth0", "icmpv6", "")
 	f.Fuzz(func(t *testing.T, addr, prefix, hop, proto, ports string) {
-		c, err := clientConfig(contextWith(func(ip *networkservice.IPContext) {
+		c, err := ClientConfig(contextWith(func(ip *networkservice.IPContext) {
 			ip.SrcIpAddrs = []string{addr}
 			ip.SrcRoutes = []*networkservice.Route{{Prefix: prefix, NextHop: hop}}
 			ip.Policies = []*networkservice.PolicyRoute{{From: prefix, Proto: proto, DstPort: ports, SrcPort: ports}}

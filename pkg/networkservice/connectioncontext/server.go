@@ -50,11 +50,11 @@ func (s *server) Request(ctx context.Context, request *networkservice.NetworkSer
 // configure applies both sides' configuration. All of the context is parsed
 // before any of it is applied.
 func configure(ctx context.Context, c *networkservice.ConnectionContext) error {
-	client, err := clientConfig(c)
+	client, err := ClientConfig(c)
 	if err != nil {
 		return err
 	}
-	endpoint, err := endpointConfig(c)
+	endpoint, err := EndpointConfig(c)
 	if err != nil {
 		return err
 	}
