@@ -37,6 +37,11 @@ type Config struct {
 	RegisterService        bool              `default:"true" desc:"whether to register the network services, too" split_words:"true"`
 	UnregisterItself       bool              `default:"false" desc:"whether to unregister the endpoint at the end; else it expires" split_words:"true"`
 	PBRConfigPath          string            `default:"/etc/policy-based-routing/config.yaml" desc:"YAML list of policy routes for clients; the file may change or be missing" envconfig:"PBR_CONFIG_PATH"`
+
+	// For a remote VLAN endpoint, with the names of the stock one.
+	Services []vlanService `desc:"network services that are VLANs, as in NAME { vlan: 100; via: gw-1 }, in place of those in SERVICE_NAMES"`
+	ListenOn url.URL       `default:"tcp://:5003" desc:"where forwarders reach an endpoint of VLANs; others listen on a socket file" split_words:"true"`
+
 	service.Common
 }
 
@@ -47,6 +52,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Payload != "ETHERNET" && c.Payload != "IP" {
 		return fmt.Errorf("NSM_PAYLOAD=%q: want ETHERNET or IP", c.Payload)
+	}
+	if err := c.validateVLAN(); err != nil {
+		return err
 	}
 	if len(c.ServiceNames) == 0 {
 		return fmt.Errorf("NSM_SERVICE_NAMES: want at least one name")

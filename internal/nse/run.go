@@ -66,6 +66,9 @@ func Run(ctx context.Context, c *Config) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	listenOn := &url.URL{Scheme: "unix", Path: filepath.Join(dir, "listen.on")}
+	if c.isVLAN() {
+		listenOn = c.vlanListenOn()
+	}
 
 	responder := endpoint.NewServer(ctx, identity.Tokens,
 		endpoint.WithName(c.Name),
@@ -83,7 +86,7 @@ func Run(ctx context.Context, c *Config) error {
 		wait()
 	}()
 
-	unregister, err := c.register(ctx, identity, listenOn)
+	unregister, err := c.register(ctx, identity, publicURL(listenOn))
 	if err != nil {
 		return err
 	}
@@ -100,6 +103,9 @@ func (c *Config) elements(ctx context.Context, end context.CancelCauseFunc) []ne
 			log.FromContext(ctx).Infof("nobody has been connected for %v", c.IdleTimeout)
 			end(nil)
 		}, c.IdleTimeout))
+	}
+	if c.isVLAN() {
+		return append(elements, c.vlanElements()...)
 	}
 	return append(elements,
 		groupipam.NewServer(c.CIDRPrefix, groupipam.WithCustomIPAMServer(c.ipam)),
@@ -131,5 +137,6 @@ func (c *Config) registration(listenOn *url.URL) *registryapi.NetworkServiceEndp
 	for _, name := range c.ServiceNames {
 		endpoint.NetworkServiceLabels[name] = &registryapi.NetworkServiceLabels{Labels: c.Labels}
 	}
+	c.labelServices(endpoint)
 	return endpoint
 }
