@@ -18,15 +18,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
-	"github.com/nsm-afxdp/forwarder/internal/lab/dot1q"
-	"github.com/nsm-afxdp/forwarder/internal/netns"
 )
-
-// UplinkName is the name of each node's link to the other.
-const UplinkName = "eth0"
 
 // Config is what a lab looks like. The zero value is two nodes on an IPv4
 // underlay of MTU 1500.
@@ -39,9 +32,15 @@ type Config struct {
 	MTU int
 	// IPv6 makes the tunnel addresses IPv6.
 	IPv6 bool
+	// VLAN makes the uplink a VLAN interface with this id on top of UplinkName. New
+	// returns an error wrapping ErrNoVLAN if the kernel has none.
+	VLAN uint16
 	// Switch joins the nodes by a switch that has ports for others: see
 	// AddVLANHost. Otherwise one link joins them.
 	Switch bool
+	// Planes are what the forwarders move packets with, as in
+	// NSM_FORWARDING_PLANE, by node (auto).
+	Planes [2]string
 	// LogLevel of all programs (INFO).
 	LogLevel string
 	// MaxTokenLifetime bounds refresh and timeout (10m). Clients limit a request to
@@ -152,69 +151,6 @@ func (l *Lab) addNode(i int) error {
 
 // BPFFS is where the node's bpffs is mounted.
 func (n *Node) BPFFS() string { return filepath.Join(n.Dir, "bpf") }
-
-// joinNodes makes the underlay.
-func (l *Lab) joinNodes() error {
-	join := l.joinByLink
-	if l.Switch {
-		join = l.joinBySwitch
-	}
-	if err := join(); err != nil {
-		return err
-	}
-	for _, n := range l.Nodes {
-		if err := netns.Do(n.Path, n.configureUplink); err != nil {
-			return fmt.Errorf("configure the uplink of %s: %w", n.Name, err)
-		}
-	}
-	return nil
-}
-
-// joinByLink joins the nodes by a veth pair with an end in each.
-func (l *Lab) joinByLink() error {
-	fds := make([]netlink.NsFd, 2)
-	for i, n := range l.Nodes {
-		f, err := os.Open(n.Path)
-		if err != nil {
-			return fmt.Errorf("join the nodes: %w", err)
-		}
-		defer func() { _ = f.Close() }()
-		fds[i] = netlink.NsFd(f.Fd())
-	}
-	err := netns.Do(l.Nodes[0].Path, func() error {
-		return netlink.LinkAdd(&netlink.Veth{
-			LinkAttrs: netlink.LinkAttrs{Name: UplinkName, MTU: l.MTU, Namespace: fds[0], NumTxQueues: 1, NumRxQueues: 1},
-			PeerName:  UplinkName, PeerNamespace: fds[1], PeerMTU: uint32(l.MTU),
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("join the nodes: %w", err)
-	}
-	return nil
-}
-
-func (n *Node) configureUplink() error {
-	link, err := netlink.LinkByName(UplinkName)
-	if err != nil {
-		return err
-	}
-	bits := 24
-	if n.Addr.Is6() {
-		bits = 64
-	}
-	addr, err := netlink.ParseAddr(netip.PrefixFrom(n.Addr, bits).String())
-	if err != nil {
-		return err
-	}
-	addr.Flags = unix.IFA_F_NODAD
-	if err := netlink.AddrAdd(link, addr); err != nil {
-		return err
-	}
-	if err := dot1q.Finish(UplinkName); err != nil {
-		return err
-	}
-	return netlink.LinkSetUp(link)
-}
 
 // Pod makes a network namespace for a pod on the node.
 func (n *Node) Pod(name string) (*Namespace, error) {

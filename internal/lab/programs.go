@@ -92,6 +92,9 @@ func (n *Node) PrepareForwarder(env map[string]string) error {
 		"NSM_STATUS_SOCKET": n.StatusSocket(),
 		"NSM_STATE_FILE":    filepath.Join(n.Dir, "forwarder.state"),
 	}
+	if plane := n.lab.Planes[n.Index]; plane != "" {
+		all["NSM_FORWARDING_PLANE"] = plane
+	}
 	for k, v := range env {
 		all[k] = v
 	}
@@ -162,6 +165,7 @@ func (n *Node) StartEndpoint(ctx context.Context, name string, s Service, env ma
 		"NSM_PAYLOAD":          s.Payload,
 		"NSM_CIDR_PREFIX":      s.CIDR,
 		"NSM_REGISTER_SERVICE": "true",
+		"NSM_INET_SERVICES":    "true",
 	}
 	for k, v := range env {
 		all[k] = v

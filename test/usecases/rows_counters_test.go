@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package usecases
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/nsm-afxdp/forwarder/internal/netns"
+	"github.com/nsm-afxdp/forwarder/internal/status"
+	"github.com/nsm-afxdp/forwarder/internal/usecase"
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
+)
+
+// What is sent to compare counters with: echo requests and as many answers.
+const (
+	counted     = 20
+	countedSize = 400 // bytes of payload
+	attempts    = 5
+)
+
+// requireCounted sends a known number of packets in a quiet moment, and checks
+// that every counter on the way moves by exactly that. Now and then an ARP probe
+// or a neighbour solicitation is on the way as well: then it is tried again.
+func (r *row) requireCounted(t *testing.T) {
+	t.Helper()
+	r.alone.Lock()
+	defer r.alone.Unlock()
+	var err error
+	for range attempts {
+		before := r.quiet(t)
+		w := r.Ways()[0]
+		_, pingErr := w.PingLossless(within(t, 30*time.Second), counted, countedSize)
+		require.NoError(t, pingErr)
+		if err = r.compare(before, r.quiet(t)); err == nil {
+			return
+		}
+		t.Logf("tried again: %v", err)
+	}
+	require.NoError(t, err)
+}
+
+// view is what the counters of a row's links, and of the classifiers, say.
+type view struct {
+	links    [2]*status.Link // by node; nil for none
+	redirect [2]traffic      // what the classifiers gave to the forwarders
+}
+
+type traffic struct{ packets, bytes int64 }
+
+// quiet waits until no counter moves.
+func (r *row) quiet(t *testing.T) *view {
+	t.Helper()
+	last := r.look(t)
+	eventually(t, 20*time.Second, "a quiet moment", func() bool {
+		time.Sleep(30 * time.Millisecond)
+		v := r.look(t)
+		same := reflect.DeepEqual(v, last)
+		last = v
+		return same
+	})
+	return last
+}
+
+func (r *row) look(t *testing.T) *view {
+	t.Helper()
+	v := new(view)
+	for i, n := range r.board.lab.Nodes {
+		s := statusOf(t, n)
+		v.links[i] = r.linkIn(t, s)
+		for _, c := range s.Counters {
+			if c.Verdict == "redirect" {
+				v.redirect[i].packets += int64(c.Packets)
+				v.redirect[i].bytes += int64(c.Bytes)
+			}
+		}
+	}
+	return v
+}
+
+// linkIn finds the row's link, by the pod behind one of its ports.
+func (r *row) linkIn(t *testing.T, s *status.Status) *status.Link {
+	t.Helper()
+	for i := range s.Links {
+		l := &s.Links[i]
+		for _, w := range r.Ways() {
+			_, inode, err := netns.Identity(w.From.Path)
+			require.NoError(t, err)
+			if l.Client.NetNS == inode || l.Endpoint.NetNS == inode {
+				return l
+			}
+		}
+	}
+	return nil
+}
+
+// compare checks what has been counted between two views.
+func (r *row) compare(before, after *view) error {
+	packet := ipHeader(&r.Case) + echoHeader + countedSize
+	frame := packet
+	if r.Payload == plane.Ethernet {
+		frame += 14
+	}
+	var errs []error
+	for i := range before.links {
+		if (before.links[i] == nil) != (after.links[i] == nil) {
+			return fmt.Errorf("node %d: the link is gone", i+1)
+		}
+		if before.links[i] == nil {
+			if i == 0 || !r.Local() && r.VLAN == 0 {
+				errs = append(errs, fmt.Errorf("node %d has no link", i+1))
+			}
+			continue
+		}
+		if r.Direct() {
+			errs = append(errs, untouched(i, after.links[i]))
+			continue
+		}
+		for _, side := range [2]struct {
+			name          string
+			before, after status.Port
+		}{{"client", before.links[i].Client, after.links[i].Client}, {"endpoint", before.links[i].Endpoint, after.links[i].Endpoint}} {
+			moved := difference(side.before.Counters, side.after.Counters)
+			n, bytes := uint64(counted), uint64(counted*frame)
+			if want := (plane.Counters{RxPackets: n, RxBytes: bytes, TxPackets: n, TxBytes: bytes}); moved != want {
+				errs = append(errs, fmt.Errorf("node %d, %s's side, %s: %+v, want %+v", i+1, side.name, side.after.Description, moved, want))
+			}
+		}
+	}
+	for i := range before.redirect {
+		if r.board.lab.Planes[i] == "embedded" {
+			errs = append(errs, r.compareRedirected(i, frame, before, after))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// untouched checks the link of two pods that share memory: nothing passes the
+// forwarder, so it counts nothing.
+func untouched(node int, l *status.Link) error {
+	if l.Client.Counters != (plane.Counters{}) || l.Endpoint.Counters != (plane.Counters{}) {
+		return fmt.Errorf("node %d: packets passed the forwarder: %+v", node+1, l)
+	}
+	return nil
+}
+
+func difference(a, b plane.Counters) plane.Counters {
+	return plane.Counters{
+		RxPackets: b.RxPackets - a.RxPackets, RxBytes: b.RxBytes - a.RxBytes,
+		TxPackets: b.TxPackets - a.TxPackets, TxBytes: b.TxBytes - a.TxBytes,
+		Drops: b.Drops - a.Drops,
+	}
+}
+
+// compareRedirected checks that the classifier gave the forwarder the row's frames,
+// and besides them only what keeps WireGuard tunnels up.
+func (r *row) compareRedirected(node, inner int, before, after *view) error {
+	packets := after.redirect[node].packets - before.redirect[node].packets
+	bytes := after.redirect[node].bytes - before.redirect[node].bytes
+	if !r.Local() && after.links[node] != nil {
+		packets -= counted
+		bytes -= counted * int64(r.onWire(inner))
+	}
+	if !upkeep(packets, bytes, r.board.lab.IPv6) {
+		return fmt.Errorf("node %d: the classifier redirected %d frames and %d bytes besides those of the row", node+1, packets, bytes)
+	}
+	return nil
+}
+
+// Headers on the underlay in bytes, with Ethernet and IPv4.
+const (
+	datagramHeaders = 14 + 20 + 8
+	vxlanHeader     = 8
+	guardHeader     = 16 + 16 // with authentication
+	vlanTag         = 4
+	ipv6Longer      = 40 - 20
+)
+
+// onWire is the length of the frame on the underlay that carries a frame, or an IP
+// packet, of inner bytes.
+func (r *row) onWire(inner int) int {
+	length := datagramHeaders
+	switch r.Tunnel {
+	case plane.KindVLAN:
+		return inner + vlanTag
+	case plane.KindVXLAN:
+		length += vxlanHeader + inner
+	case plane.KindWireGuard:
+		// What is inside is padded to multiples of 16 bytes.
+		length += guardHeader + (inner+15)/16*16
+	}
+	if r.board.lab.IPv6 {
+		length += ipv6Longer
+	}
+	return length
+}
+
+// upkeep says whether so many frames of so many bytes may be WireGuard's own:
+// keepalives of 32 bytes, and first and second messages of handshakes, of 148 and
+// 92. Each of the tunnels sends at most one of each within a measurement.
+func upkeep(packets, bytes int64, ipv6 bool) bool {
+	headers := int64(datagramHeaders)
+	if ipv6 {
+		headers += ipv6Longer
+	}
+	tunnels := int64(0)
+	for i := range usecase.Table {
+		if usecase.Table[i].Tunnel == plane.KindWireGuard {
+			tunnels++
+		}
+	}
+	bytes -= packets * headers
+	for first := range tunnels + 1 {
+		for second := range tunnels + 1 {
+			keepalives := packets - first - second
+			if keepalives >= 0 && keepalives <= tunnels && keepalives*32+first*148+second*92 == bytes {
+				return true
+			}
+		}
+	}
+	return false
+}

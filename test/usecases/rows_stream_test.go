@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package usecases
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/nsm-afxdp/forwarder/internal/lab"
+	"github.com/nsm-afxdp/forwarder/internal/netns"
+)
+
+// streamSeconds is how long a row's TCP connection sends.
+const streamSeconds = 10
+
+// longestStall is the longest time in which no byte may move. Several rows and
+// other tests share two cores, and TCP doubles its patience with each loss, from
+// 0.2 s: a second can pass on a healthy link.
+const longestStall = 2 * time.Second
+
+// discardPort is where a discard service takes what one sends (RFC 863).
+const discardPort = 9
+
+// requireStream sends from client to endpoint by TCP, which never stalls.
+func (r *row) requireStream(t *testing.T) {
+	t.Helper()
+	r.streaming <- struct{}{}
+	defer func() { <-r.streaming }()
+	forth := r.Ways()[0]
+	if forth.Memif || r.Ways()[1].Memif {
+		r.streamByNSC(t, forth)
+	} else {
+		r.streamByIperf(t, forth)
+	}
+}
+
+// streamByIperf measures between kernel pods.
+func (r *row) streamByIperf(t *testing.T, w lab.Way) {
+	t.Helper()
+	to := r.Ways()[1].From
+	server, err := lab.Background(to.Path, "iperf3", "-s", "-1", "-B", w.To.String())
+	require.NoError(t, err)
+	defer server.Kill()
+	eventually(t, 20*time.Second, "iperf3 listens", func() bool { return listens(t, to, 5201) })
+	out, err := lab.Run(within(t, 60*time.Second), w.From.Path, "iperf3", "-J", "-c", w.To.String(), "-t", fmt.Sprint(streamSeconds))
+	require.NoError(t, err)
+	var report struct {
+		Intervals []struct {
+			Sum struct {
+				Start, End float64
+				Bytes      uint64
+			}
+		}
+		End struct {
+			Received iperfSum `json:"sum_received"`
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &report))
+	require.GreaterOrEqual(t, len(report.Intervals), streamSeconds)
+	for _, i := range report.Intervals {
+		// The last interval may be a fraction of a second.
+		if i.Sum.End-i.Sum.Start > 0.9 {
+			require.Positive(t, i.Sum.Bytes, "stalled from second %.0f to %.0f", i.Sum.Start, i.Sum.End)
+		}
+	}
+	require.Positive(t, report.End.Received.Bytes)
+	t.Logf("TCP: %.2f Gbit/s", report.End.Received.BitsPerSecond/1e9)
+}
+
+// streamByNSC measures where a pod's stack is not Linux's.
+func (r *row) streamByNSC(t *testing.T, w lab.Way) {
+	t.Helper()
+	if r.Host != nil {
+		serveDiscard(t, r.Host.Namespace, w.To.String())
+	}
+	out, err := lab.Run(within(t, 60*time.Second), w.From.Path, filepath.Join(bin, "nsc"),
+		"iperf", "-J", "-t", fmt.Sprint(streamSeconds), w.To.String())
+	require.NoError(t, err)
+	var report struct {
+		Seconds, BitsPerSecond, LongestGapSeconds float64
+		Bytes                                     uint64
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &report), out)
+	require.Positive(t, report.Bytes)
+	require.GreaterOrEqual(t, report.Seconds, float64(streamSeconds)-1)
+	require.Less(t, report.LongestGapSeconds, longestStall.Seconds(), out)
+	t.Logf("TCP: %.2f Gbit/s, no byte for %.3f s at most", report.BitsPerSecond/1e9, report.LongestGapSeconds)
+}
+
+// serveDiscard runs a discard service in a namespace, on an address of it.
+func serveDiscard(t *testing.T, in *lab.Namespace, addr string) {
+	t.Helper()
+	var l net.Listener
+	require.NoError(t, netns.Do(in.Path, func() (err error) {
+		l, err = net.Listen("tcp", net.JoinHostPort(addr, fmt.Sprint(discardPort)))
+		return err
+	}))
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(io.Discard, conn)
+				_ = conn.Close()
+			}()
+		}
+	}()
+}
