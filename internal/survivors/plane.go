@@ -3,21 +3,17 @@
 // Package survivors removes what a killed forwarder left in pods.
 //
 // A link between two pods of a node is a veth pair, which goes on when the
-// forwarder is killed: that is wanted, and the next run adopts it when the
-// connection is requested again. If it is closed before that, nobody would know
-// of the pair. So such links are written down before they are made, and those
-// that nobody has asked for again after a while are removed.
+// forwarder is killed, and so do the tunnels of a plane whose tunnels are devices
+// of Linux. That is wanted, and the next run adopts them when the connection is
+// requested again. If it is closed before that, nobody would know of them. So
+// such interfaces are written down before they are made, and those that nobody
+// has asked for again after a while are removed.
 package survivors
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -25,68 +21,80 @@ import (
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
 )
 
-// Plane is a plane whose links between pods are written down.
+// Plane is a plane whose interfaces in pods are written down if they outlive the
+// process.
 type Plane struct {
 	plane.Plane
+	plane.Devices
 
-	path string
-	kept bool
-	log  *slog.Logger
+	book  book
+	kept  bool
+	grace time.Duration
+	log   *slog.Logger
 
 	mu sync.Mutex
 	// links are those of this run, by connection.
-	links map[string]pair
+	links map[string]ends
 	// orphans are those of an earlier run that nobody has asked for yet.
-	orphans map[string]pair
+	orphans map[string]ends
 
-	timer *time.Timer
+	timer *time.Timer // of removeOrphans, nil if there were none
 }
 
-// pair is the two ends of a link.
-type pair [2]plane.Kernel
+// ends are a link's interfaces in pods: two between pods, one of a tunnel.
+type ends []plane.Kernel
 
-// file is what is written down.
-type file struct {
-	Links map[string]pair `json:"links"`
-}
-
-// Keep wraps a plane. Its links between pods are written to the file at path,
-// and those that an earlier run wrote there are removed unless they have been
-// joined again within grace: as long as a connection outlives its last
-// refresh. keptOnClose says that the plane's Close leaves links between pods up.
+// Keep wraps a plane. Its links that outlive the process are written down in the
+// folder at path, and those that an earlier run wrote there are removed unless
+// they have been joined again within grace: as long as a connection outlives its
+// last refresh. keptOnClose says that the plane's Close leaves them up.
 func Keep(p plane.Plane, path string, keptOnClose bool, grace time.Duration, log *slog.Logger) (*Plane, error) {
-	k := &Plane{Plane: p, path: path, kept: keptOnClose, log: log, links: map[string]pair{}, orphans: map[string]pair{}}
-	text, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return k, nil
-	case err != nil:
-		return nil, fmt.Errorf("read the links of an earlier run: %w", err)
+	k := &Plane{
+		Plane: p, Devices: plane.DevicesOf(p),
+		book: book(path), kept: keptOnClose, grace: grace, log: log, links: map[string]ends{},
 	}
-	var f file
-	if err := json.Unmarshal(text, &f); err != nil {
-		return nil, fmt.Errorf("read the links of an earlier run: %s: %w; remove the file if it is not ours", path, err)
+	var err error
+	if k.orphans, err = k.book.read(); err != nil {
+		return nil, err
 	}
-	if len(f.Links) > 0 {
-		k.orphans = f.Links
+	for id, left := range k.orphans {
+		if len(left) == 1 {
+			k.Recall(id, left[0])
+		}
+	}
+	if len(k.orphans) > 0 {
 		k.timer = time.AfterFunc(grace, k.removeOrphans)
 	}
 	return k, nil
 }
 
-// Join writes a link between two pods down before it is made.
+// lasting is the interfaces of a connection that outlive the process.
+func (k *Plane) lasting(c *plane.Connection) ends {
+	var all ends
+	for _, port := range []plane.Port{c.Client, c.Endpoint} {
+		if pod, ok := port.(plane.Kernel); ok {
+			all = append(all, pod)
+		}
+	}
+	if _, ok := k.Plane.(plane.Devices); !ok && len(all) < 2 {
+		return nil // this process is the tunnel
+	}
+	return all
+}
+
+// Join writes lasting interfaces down before they are made.
 func (k *Plane) Join(ctx context.Context, c *plane.Connection) (plane.Link, error) {
-	client, ok1 := c.Client.(plane.Kernel)
-	endpoint, ok2 := c.Endpoint.(plane.Kernel)
-	if !ok1 || !ok2 {
+	all := k.lasting(c)
+	if len(all) == 0 {
 		return k.Plane.Join(ctx, c)
 	}
-	if err := k.record(c.ID, pair{client, endpoint}); err != nil {
+	orphans, err := k.record(c.ID, all)
+	if err != nil {
 		return plane.Link{}, err
 	}
 	link, err := k.Plane.Join(ctx, c)
 	if err != nil && !k.joined(c.ID) {
-		err = errors.Join(err, k.forget(c.ID))
+		err = errors.Join(err, k.takeBack(c.ID, orphans))
 	}
 	return link, err
 }
@@ -112,7 +120,7 @@ func (k *Plane) Drops() map[string]uint64 {
 	return nil
 }
 
-// Close stops waiting for orphans; the next run finds them in the file.
+// Close stops waiting for orphans; the next run finds them written down.
 func (k *Plane) Close() error {
 	if k.timer != nil {
 		k.timer.Stop()
@@ -123,20 +131,62 @@ func (k *Plane) Close() error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	for id := range k.links {
+		err = errors.Join(err, k.book.strike(id))
+	}
 	clear(k.links)
-	return errors.Join(err, k.write())
+	return err
 }
 
-func (k *Plane) record(id string, p pair) error {
+// record writes a link down, and returns the orphans that it is the same as.
+func (k *Plane) record(id string, all ends) (map[string]ends, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if old, ok := k.links[id]; ok && old.same(p) {
-		return nil
+	if old, ok := k.links[id]; ok && old.same(all) {
+		return nil, nil
 	}
-	k.links[id] = p
-	// An orphan with an end of this link is the same pair.
-	maps.DeleteFunc(k.orphans, func(_ string, o pair) bool { return o.shares(p) })
-	return k.write()
+	if o, ok := k.orphans[id]; ok && !o.shares(all) {
+		// The connection leads elsewhere, and its entry is about to go.
+		if err := k.removeOrphan(id, o); err != nil {
+			k.log.Warn("remove a link that an earlier run left", "connection", id, "error", err)
+		}
+	}
+	if err := k.book.write(id, all); err != nil {
+		return nil, err
+	}
+	k.links[id] = all
+	same := make(map[string]ends)
+	for other, o := range k.orphans {
+		if !o.shares(all) {
+			continue
+		}
+		same[other] = o
+		delete(k.orphans, other)
+		if other == id {
+			continue
+		}
+		if err := k.book.strike(other); err != nil {
+			return nil, err
+		}
+	}
+	return same, nil
+}
+
+// takeBack undoes record for a link that could not be made. What an earlier run
+// has left may still be there.
+func (k *Plane) takeBack(id string, orphans map[string]ends) error {
+	err := k.forget(id)
+	if len(orphans) == 0 {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for other, o := range orphans {
+		k.orphans[other] = o
+		err = errors.Join(err, k.book.write(other, o))
+	}
+	k.timer.Reset(k.grace)
+	return err
 }
 
 func (k *Plane) forget(id string) error {
@@ -146,49 +196,21 @@ func (k *Plane) forget(id string) error {
 		return nil
 	}
 	delete(k.links, id)
-	return k.write()
-}
-
-// write replaces the file. k.mu is held.
-func (k *Plane) write() error {
-	all := maps.Clone(k.orphans)
-	maps.Copy(all, k.links)
-	if len(all) == 0 {
-		if err := os.Remove(k.path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("write links down: %w", err)
-		}
-		return nil
-	}
-	text, err := json.Marshal(file{Links: all})
-	if err != nil {
-		return fmt.Errorf("write links down: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(k.path), 0o755); err != nil {
-		return fmt.Errorf("write links down: %w", err)
-	}
-	// Renamed into place, so that a kill leaves the old file or the new one.
-	next := k.path + ".next"
-	if err := os.WriteFile(next, text, 0o600); err != nil {
-		return fmt.Errorf("write links down: %w", err)
-	}
-	if err := os.Rename(next, k.path); err != nil {
-		return fmt.Errorf("write links down: %w", err)
-	}
-	return nil
+	return k.book.strike(id)
 }
 
 // same compares all but the paths to the namespaces, which change.
-func (p pair) same(q pair) bool {
-	for i := range p {
-		p[i].NetNS, q[i].NetNS = "", ""
-	}
-	return p == q
+func (e ends) same(other ends) bool {
+	return slices.EqualFunc(e, other, func(a, b plane.Kernel) bool {
+		a.NetNS, b.NetNS = "", ""
+		return a == b
+	})
 }
 
-// shares tells whether the pairs have an interface in common.
-func (p pair) shares(q pair) bool {
-	for _, a := range p {
-		for _, b := range q {
+// shares tells whether the links have an interface in common.
+func (e ends) shares(other ends) bool {
+	for _, a := range e {
+		for _, b := range other {
 			if a.Device == b.Device && a.Inode == b.Inode && a.Name == b.Name {
 				return true
 			}

@@ -94,18 +94,18 @@ func TestTheFileFollowsTheLinks(t *testing.T) {
 	c := &plane.Connection{ID: "c1", Client: plane.Kernel{Name: "a", Inode: 1}, Endpoint: plane.Kernel{Name: "b", Inode: 2}}
 	_, err := k.Join(context.Background(), c)
 	require.NoError(t, err)
-	require.FileExists(t, path)
+	require.DirExists(t, path)
 	require.NoError(t, k.Leave(context.Background(), "c1"))
-	require.NoFileExists(t, path)
+	require.NoDirExists(t, path)
 
 	_, err = k.Join(context.Background(), &plane.Connection{ID: "c2", Client: c.Client, Endpoint: plane.VXLAN{}})
 	require.NoError(t, err)
-	require.NoFileExists(t, path, "a tunnel's interfaces go with the process")
+	require.NoDirExists(t, path, "a tunnel's interfaces go with the process")
 
 	p.links, p.fail = nil, errors.New("no memory")
 	_, err = k.Join(context.Background(), c)
 	require.ErrorContains(t, err, "no memory")
-	require.NoFileExists(t, path, "a join that failed leaves nothing")
+	require.NoDirExists(t, path, "a join that failed leaves nothing")
 }
 
 func TestOrphansAreRemovedUnlessJoinedAgain(t *testing.T) {
@@ -134,11 +134,54 @@ func TestOrphansAreRemovedUnlessJoinedAgain(t *testing.T) {
 	}, 10*time.Second, 10*time.Millisecond)
 }
 
+// devices is a plane whose tunnels outlive it.
+type devices struct {
+	*pods
+	plane.Devices
+	recalled map[string]plane.Kernel
+}
+
+func (d *devices) Recall(id string, pod plane.Kernel) { d.recalled[id] = pod }
+
+func newDevices() *devices { return &devices{pods: &pods{}, recalled: map[string]plane.Kernel{}} }
+
+func TestTunnelsOfDevicesAreWrittenDown(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "links")
+	left, moved, failed := newPod(t, "nsm-1", "server-1"), newPod(t, "nsm-2", "server-2"), newPod(t, "nsm-3", "server-3")
+	killed := keep(t, newDevices(), path, time.Hour)
+	for id, end := range map[string]plane.Kernel{"left": left, "moved": moved, "failed": failed} {
+		_, err := killed.Join(context.Background(), &plane.Connection{ID: id, Client: plane.VXLAN{}, Endpoint: end})
+		require.NoError(t, err)
+	}
+
+	p := newDevices()
+	next := keep(t, p, path, 500*time.Millisecond)
+	require.Len(t, p.recalled, 3)
+	require.Equal(t, "server-1", p.recalled["left"].Alias)
+
+	// A connection that leads to another pod has no use for the old interface.
+	elsewhere := plane.Kernel{Name: "nsm-2", Inode: 1}
+	_, err := next.Join(context.Background(), &plane.Connection{ID: "moved", Client: plane.VXLAN{}, Endpoint: elsewhere})
+	require.NoError(t, err)
+	require.False(t, has(t, moved))
+
+	// One that cannot be joined again is removed like one that nobody asked for.
+	p.links, p.fail = nil, errors.New("the uplink is down")
+	_, err = next.Join(context.Background(), &plane.Connection{ID: "failed", Client: plane.VXLAN{}, Endpoint: failed})
+	require.ErrorIs(t, err, p.fail)
+	require.True(t, has(t, failed))
+	require.Eventually(t, func() bool { return !has(t, failed) && !has(t, left) }, 10*time.Second, 10*time.Millisecond)
+	require.NoError(t, next.Close())
+	require.NoDirExists(t, path)
+}
+
 func TestAFileThatMakesNoSenseIsNamed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "links")
-	require.NoError(t, os.WriteFile(path, []byte("{"), 0o600))
+	require.NoError(t, os.Mkdir(path, 0o755))
+	bad := filepath.Join(path, "0123.json")
+	require.NoError(t, os.WriteFile(bad, []byte("{"), 0o600))
 	_, err := survivors.Keep(&pods{}, path, false, time.Hour, slog.New(slog.DiscardHandler))
-	require.ErrorContains(t, err, path)
+	require.ErrorContains(t, err, bad)
 }
 
 func TestLinksThatCloseLeavesUpStayWrittenDown(t *testing.T) {

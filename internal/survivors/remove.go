@@ -17,21 +17,27 @@ import (
 func (k *Plane) removeOrphans() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for id, o := range k.orphans {
-		if err := errors.Join(remove(o[0]), remove(o[1])); err != nil {
+	for id, left := range k.orphans {
+		if err := k.removeOrphan(id, left); err != nil {
 			k.log.Warn("remove a link that an earlier run left", "connection", id, "error", err)
-			continue
 		}
-		k.log.Info("removed a link that an earlier run left", "connection", id)
-		delete(k.orphans, id)
-	}
-	if err := k.write(); err != nil {
-		k.log.Warn(err.Error())
 	}
 }
 
-// remove deletes one end if it is still what was written down; its other end
-// goes with it. Policy rules of the interface are taken back as well.
+// removeOrphan removes one of them, or leaves it to the next run. k.mu is held.
+func (k *Plane) removeOrphan(id string, left ends) error {
+	for _, end := range left {
+		if err := remove(end); err != nil {
+			return err
+		}
+	}
+	k.log.Info("removed a link that an earlier run left", "connection", id)
+	delete(k.orphans, id)
+	return k.book.strike(id)
+}
+
+// remove deletes an interface if it is still what was written down; the other end
+// of a veth pair goes with it. Policy rules of the interface are taken back as well.
 func remove(end plane.Kernel) error {
 	path := find(end)
 	if path == "" {
