@@ -5,9 +5,11 @@ package requester
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/nsm-afxdp/forwarder/internal/lab"
 )
@@ -82,33 +84,66 @@ func NewFleet(ctx context.Context, l *lab.Lab) (*Fleet, error) {
 
 func serviceName(kind, endpoint int) string { return fmt.Sprintf("fleet-%d-%d", kind, endpoint) }
 
-// Grow makes connections until there are count.
-func (f *Fleet) Grow(ctx context.Context, count int) error {
-	for i := len(f.Standing); i < count; i++ {
-		if i/perPod == len(f.pods) {
-			pod, err := f.Pod(fmt.Sprintf("fleet-%d", len(f.pods)))
-			if err != nil {
-				return err
-			}
-			f.pods = append(f.pods, pod)
-		}
-		pod, k := f.pods[i/perPod], i%len(Kinds)
-		conn, took, err := f.Request(ctx, pod.Kernel(fmt.Sprintf("fleet-%d", i), serviceName(k, i/len(Kinds)%endpointsPer), fmt.Sprintf("nsm-%d", i)))
+// Grow makes connections until there are count, atOnce of them at the same time.
+func (f *Fleet) Grow(ctx context.Context, count, atOnce int) error {
+	for len(f.pods)*perPod < count {
+		pod, err := f.Pod(fmt.Sprintf("fleet-%d", len(f.pods)))
 		if err != nil {
 			return err
 		}
-		f.Standing = append(f.Standing, Standing{Connection: conn, Kind: Kinds[k], Pod: pod, Took: took})
+		f.pods = append(f.pods, pod)
 	}
-	return nil
+	first := len(f.Standing)
+	made := make([]Standing, max(count, first)-first)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for n := range made {
+		group.Go(func() (err error) {
+			made[n], err = f.make(ctx, first+n)
+			return err
+		})
+	}
+	err := group.Wait()
+	f.Standing = append(f.Standing, slices.DeleteFunc(made, func(s Standing) bool { return s.Connection == nil })...)
+	return err
 }
 
-// Shrink closes the youngest connections until count are left.
-func (f *Fleet) Shrink(ctx context.Context, count int) error {
-	for i := len(f.Standing) - 1; i >= count; i-- {
-		if _, err := f.Release(ctx, f.Standing[i].Connection); err != nil {
-			return err
-		}
-		f.Standing = f.Standing[:i]
+// make makes the connection of that number.
+func (f *Fleet) make(ctx context.Context, number int) (Standing, error) {
+	pod, k := f.pods[number/perPod], number%len(Kinds)
+	service := serviceName(k, number/len(Kinds)%endpointsPer)
+	conn, took, err := f.Request(ctx, pod.Kernel(fmt.Sprintf("fleet-%d", number), service, fmt.Sprintf("nsm-%d", number)))
+	if err != nil {
+		return Standing{}, err
 	}
-	return nil
+	return Standing{Connection: conn, Kind: Kinds[k], Pod: pod, Took: took}, nil
+}
+
+// Shrink closes the youngest connections until count are left, atOnce of them at
+// the same time.
+func (f *Fleet) Shrink(ctx context.Context, count, atOnce int) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for _, s := range f.Standing[count:] {
+		group.Go(func() error {
+			_, err := f.Release(ctx, s.Connection)
+			return err
+		})
+	}
+	f.Standing = f.Standing[:count]
+	return group.Wait()
+}
+
+// Pods are those of the clients and of the endpoints.
+func (f *Fleet) Pods() []*lab.Namespace {
+	var all []*lab.Namespace
+	for _, p := range f.pods {
+		all = append(all, p.Namespace)
+	}
+	for _, endpoints := range f.Endpoints {
+		for _, e := range endpoints {
+			all = append(all, e.Pod)
+		}
+	}
+	return all
 }
