@@ -18,7 +18,7 @@ import (
 	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/tally"
 )
 
-// maxMemifRings is how many rings each way a pod may have.
+// maxMemifRings is how many rings each way a pod that is the slave may make.
 const maxMemifRings = 4
 
 // memifPort is a memif of a pod. The pod's program comes and goes as it likes
@@ -118,8 +118,7 @@ func (m *memifPort) open(c *plane.Connection) (err error) {
 	return err
 }
 
-// rings is how many of them there may be each way. A tunnel reads one. A slave
-// gives each worker its own.
+// rings is how many of them there may be each way. A tunnel reads one.
 func (m *memifPort) rings(c *plane.Connection) int {
 	for _, port := range []plane.Port{c.Client, c.Endpoint} {
 		if port.Kind() == plane.KindWireGuard {
@@ -129,7 +128,7 @@ func (m *memifPort) rings(c *plane.Connection) int {
 	if m.port.Master {
 		return maxMemifRings
 	}
-	return min(len(m.plane.workers), maxMemifRings)
+	return m.plane.memifRings
 }
 
 // memifAddress is where a port's control socket is. The namespace is held open

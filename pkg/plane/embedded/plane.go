@@ -37,6 +37,10 @@ type Config struct {
 	// node, and count them. Otherwise the two pods share memory (Link.Path
 	// "direct memif"), if one of them listens and the other one dials.
 	MemifThroughWorkers bool
+	// MemifRings is how many rings each way memif ports have that dial, where it
+	// is us who decides. Default: 1, as in the stock forwarder, because DPDK
+	// allows any number and then looks at those only that it was started with.
+	MemifRings int
 
 	// fail lets tests make a step of Join fail.
 	fail func(step string) error
@@ -52,6 +56,7 @@ type Plane struct {
 	tagged  tagged
 
 	throughWorkers bool // memif to memif
+	memifRings     int
 
 	tables sync.Mutex // serialises changes of table
 	table  atomic.Pointer[table]
@@ -71,7 +76,8 @@ func New(cfg Config) (*Plane, error) {
 	if cfg.Uplink == nil || len(cfg.Sockets) == 0 {
 		return nil, errors.New("start embedded plane: no uplink or no sockets")
 	}
-	p := &Plane{uplink: cfg.Uplink, log: cfg.Log, fail: cfg.fail, throughWorkers: cfg.MemifThroughWorkers, links: make(map[string]*link)}
+	p := &Plane{uplink: cfg.Uplink, log: cfg.Log, fail: cfg.fail, links: make(map[string]*link)}
+	p.throughWorkers, p.memifRings = cfg.MemifThroughWorkers, max(cfg.MemifRings, 1)
 	p.tagged.prepare = cfg.ReceiveVLANs
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
