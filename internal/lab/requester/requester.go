@@ -18,6 +18,7 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/clientinfo"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/heal"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/sendfd"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/retry"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/upstreamrefresh"
 	"github.com/networkservicemesh/sdk/pkg/tools/log"
 
@@ -25,8 +26,8 @@ import (
 	"github.com/nsm-afxdp/forwarder/internal/service"
 )
 
-// Requester is the chain of cmd/nsc, without a check of the data plane. Its
-// methods are safe for concurrent use.
+// Requester is the chain of cmd/nsc, without a check of the data plane: calls are
+// repeated until they succeed. Its methods are safe for concurrent use.
 type Requester struct {
 	client  networkservice.NetworkServiceClient
 	pods    []*Pod
@@ -54,7 +55,7 @@ func New(n *lab.Node, name string, maxTokenLifetime time.Duration) (*Requester, 
 	}
 	return &Requester{
 		node: n, cancel: cancel, release: identity.Close,
-		client: client.NewClient(ctx,
+		client: retry.NewClient(client.NewClient(ctx,
 			client.WithName(name),
 			client.WithClientURL(connectTo),
 			client.WithDialTimeout(5*time.Second),
@@ -62,7 +63,7 @@ func New(n *lab.Node, name string, maxTokenLifetime time.Duration) (*Requester, 
 			client.WithAuthorizeClient(authorize.NewClient()),
 			client.WithHealClient(heal.NewClient(ctx)),
 			client.WithAdditionalFunctionality(clientinfo.NewClient(), upstreamrefresh.NewClient(ctx), sendfd.NewClient()),
-		),
+		), retry.WithTryTimeout(tryTimeout)),
 	}, nil
 }
 
@@ -108,9 +109,13 @@ func (p *Pod) Kernel(id, networkService, ifName string) *networkservice.NetworkS
 	}
 }
 
-// timeout of a call. It must be short of a token's lifetime: hops give a
-// connection up so much before its token ends.
-const timeout = 15 * time.Second
+const (
+	// tryTimeout is for one try of a call. It must be short of a token's lifetime: hops
+	// give a connection up so much before its token ends.
+	tryTimeout = 15 * time.Second
+	// timeout is for all tries.
+	timeout = time.Minute
+)
 
 // Request makes a connection, or refreshes it, and returns how long that took.
 func (r *Requester) Request(ctx context.Context, request *networkservice.NetworkServiceRequest) (*networkservice.Connection, time.Duration, error) {
