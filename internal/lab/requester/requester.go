@@ -139,4 +139,3 @@ func (r *Requester) Release(ctx context.Context, conn *networkservice.Connection
 	}
 	return time.Since(started), nil
 }
-
