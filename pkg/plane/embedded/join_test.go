@@ -54,8 +54,8 @@ func (n *node) pristine(t testing.TB, fds int, pods ...*namespace) {
 	if hops := n.uplink.Hops(); len(hops) != 0 {
 		t.Errorf("next hops are held: %v", hops)
 	}
-	if table := n.table.Load(); len(table.tunnels)+len(table.hubs) != 0 {
-		t.Errorf("the table has %d tunnels, %d hubs", len(table.tunnels), len(table.hubs))
+	if table := n.table.Load(); len(table.tunnels)+len(table.hubs)+len(table.vlans) != 0 {
+		t.Errorf("the table has %d tunnels, %d hubs, %d VLANs", len(table.tunnels), len(table.hubs), len(table.vlans))
 	}
 	if links := n.Links(); len(links) != 0 {
 		t.Errorf("links are left: %v", links)
