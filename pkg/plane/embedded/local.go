@@ -18,7 +18,7 @@ type localEnd struct {
 
 // newLocal makes both ends.
 func newLocal(p *Plane, c *plane.Connection, a, b plane.Kernel) ([2]end, error) {
-	pair, err := veth.Join(c.ID, a, b, c.MTU, p.fault)
+	pair, err := veth.Join(c, a, b, p.fault)
 	if err != nil {
 		return [2]end{}, err
 	}

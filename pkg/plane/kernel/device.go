@@ -31,6 +31,9 @@ type pattern struct {
 	make func(netlink.LinkAttrs) netlink.Link
 	// fits tells whether a device has the parameters.
 	fits func(netlink.Link) bool
+	// rxShort and txShort are the bytes of each packet, Ethernet's header, that
+	// Linux leaves out of the device's counters.
+	rxShort, txShort uint64
 	// placeless: Linux does not say which namespace such a device sends from.
 	placeless bool
 	// prepare finds out what can be known before a device is made. It may be
@@ -219,13 +222,13 @@ func (d *device) count() [2]plane.Counters {
 	}
 	s := l.Attrs().Statistics
 	tunnel := plane.Counters{
-		RxPackets: s.RxPackets, RxBytes: s.RxBytes,
-		TxPackets: s.TxPackets, TxBytes: s.TxBytes,
+		RxPackets: s.RxPackets, RxBytes: s.RxBytes + s.RxPackets*d.rxShort,
+		TxPackets: s.TxPackets, TxBytes: s.TxBytes + s.TxPackets*d.txShort,
 		Drops: s.RxDropped + s.RxErrors + s.TxDropped + s.TxErrors,
 	}
 	pod := plane.Counters{
-		RxPackets: s.TxPackets, RxBytes: s.TxBytes,
-		TxPackets: s.RxPackets, TxBytes: s.RxBytes,
+		RxPackets: tunnel.TxPackets, RxBytes: tunnel.TxBytes,
+		TxPackets: tunnel.RxPackets, TxBytes: tunnel.RxBytes,
 	}
 	return d.counters(pod, tunnel)
 }

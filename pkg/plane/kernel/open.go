@@ -131,7 +131,7 @@ func (j *joint) uplinkUp() error {
 type local struct{ *veth.Pair }
 
 func (p *Plane) openLocal(c *plane.Connection, a, b plane.Kernel) (way, error) {
-	pair, err := veth.Join(c.ID, a, b, c.MTU, p.fault)
+	pair, err := veth.Join(c, a, b, p.fault)
 	if err != nil {
 		return nil, err
 	}

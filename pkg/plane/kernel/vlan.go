@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/nsm-afxdp/forwarder/pkg/packet"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
 )
 
@@ -39,7 +40,8 @@ func (j *joint) openVLAN(l *link, v plane.VLAN) (way, error) {
 
 func vlanPattern(v plane.VLAN, uplink int) pattern {
 	return pattern{
-		words: "VLAN",
+		words:   "VLAN",
+		rxShort: packet.EthernetLen,
 		make: func(attrs netlink.LinkAttrs) netlink.Link {
 			attrs.ParentIndex = uplink
 			return &netlink.Vlan{LinkAttrs: attrs, VlanId: int(v.ID), VlanProtocol: netlink.VLAN_PROTOCOL_8021Q}

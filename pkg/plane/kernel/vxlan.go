@@ -11,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/nsm-afxdp/forwarder/pkg/packet"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
 	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/tunnels"
 )
@@ -56,7 +57,8 @@ func vniClaim(v plane.VXLAN) string {
 
 func vxlanPattern(v plane.VXLAN, uplink int) pattern {
 	return pattern{
-		words: "VXLAN",
+		words:   "VXLAN",
+		rxShort: packet.EthernetLen, txShort: packet.EthernetLen,
 		make: func(attrs netlink.LinkAttrs) netlink.Link {
 			// Checksums are left as Linux has them: on IPv6 they are sent and
 			// expected (RFC 8200, 8.1), as by the embedded plane. All devices

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nsm-afxdp/forwarder/internal/netns"
+	"github.com/nsm-afxdp/forwarder/pkg/packet"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
 	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/podif"
 )
@@ -20,7 +21,8 @@ import (
 // Pair is a veth pair between two pods. It outlives the process: Join after a
 // restart finds it again.
 type Pair struct {
-	ends [2]end
+	ends    [2]end
+	payload plane.Payload
 }
 
 type end struct {
@@ -29,16 +31,15 @@ type end struct {
 	index  int
 }
 
-// Join makes a pair with the names, aliases and MTU given, both ends up. The
-// id is that of the connection. A pair that is there already with the same
-// names and aliases is taken over as it is.
+// Join makes a pair for a connection between two pods, both ends up. A pair that
+// is there already with the same names and aliases is taken over as it is.
 //
 // An error wraps podif.ErrNameTaken if somebody else's interface has one of the
 // names. fault is called before each step, with its name; an error from it ends
 // Join like one of the step.
-func Join(id string, a, b plane.Kernel, mtu int, fault func(step string) error) (*Pair, error) {
-	p := &Pair{ends: [2]end{{port: a}, {port: b}}}
-	if err := p.join(id, mtu, fault); err != nil {
+func Join(c *plane.Connection, a, b plane.Kernel, fault func(step string) error) (*Pair, error) {
+	p := &Pair{ends: [2]end{{port: a}, {port: b}}, payload: c.Payload}
+	if err := p.join(c.ID, c.MTU, fault); err != nil {
 		p.closeHandles()
 		return nil, fmt.Errorf("join by veth pair: %w", err)
 	}
@@ -159,9 +160,13 @@ func (p *Pair) Counters() [2]plane.Counters {
 			continue // the pod is gone
 		}
 		s := l.Attrs().Statistics
+		extra := uint64(0) // bytes of each packet that are not payload
+		if p.payload == plane.IP {
+			extra = packet.EthernetLen
+		}
 		c[i] = plane.Counters{
-			RxPackets: s.TxPackets, RxBytes: s.TxBytes,
-			TxPackets: s.RxPackets, TxBytes: s.RxBytes,
+			RxPackets: s.TxPackets, RxBytes: s.TxBytes - s.TxPackets*extra,
+			TxPackets: s.RxPackets, TxBytes: s.RxBytes - s.RxPackets*extra,
 			Drops: s.TxDropped + s.RxDropped,
 		}
 	}
