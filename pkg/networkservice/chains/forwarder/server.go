@@ -37,6 +37,7 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/tools/token"
 
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/connectioncontext"
+	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mechanisms/descriptors"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mechanisms/kernel"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mechanisms/memif"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mechanisms/unsupported"
@@ -62,6 +63,7 @@ func NewServer(
 
 	served := serverMechanisms(p, underlay, o)
 	elements := []networkservice.NetworkServiceServer{
+		descriptors.NewServer(),
 		recvfd.NewServer(),
 		sendfd.NewServer(),
 		unsupported.NewServer(slices.Collect(maps.Keys(served)), o.refusals),
@@ -102,6 +104,7 @@ func newClient(ctx context.Context, p plane.Plane, underlay Underlay, o *options
 		mechanismpriority.NewClient(o.mechanismPriority...),
 		recvfd.NewClient(),
 		sendfd.NewClient(),
+		descriptors.NewClient(),
 	)
 	return client.NewClient(ctx,
 		client.WithName(o.name),

@@ -14,8 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/edwarnicke/grpcfd"
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	registryapi "github.com/networkservicemesh/api/pkg/api/registry"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/recvfd"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/sendfd"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/core/chain"
 	"github.com/networkservicemesh/sdk/pkg/registry/common/memory"
 	"github.com/networkservicemesh/sdk/pkg/tools/grpcutils"
 	"github.com/stretchr/testify/require"
@@ -68,7 +72,10 @@ func newWorld(t *testing.T, u *way) *world {
 		forwarder.WithName("forwarder"),
 		forwarder.WithConnectTo(listenOn),
 		forwarder.WithClassifier(w.classifier),
-		forwarder.WithDialOptions(grpc.WithTransportCredentials(insecure.NewCredentials())),
+		forwarder.WithDialOptions(
+			grpc.WithTransportCredentials(grpcfd.TransportCredentials(insecure.NewCredentials())),
+			grpcfd.WithChainUnaryInterceptor(), grpcfd.WithChainStreamInterceptor(),
+		),
 	)
 	require.NoError(t, err)
 	w.forwarder = f
@@ -85,7 +92,7 @@ func (w *world) serveMesh(t *testing.T) *url.URL {
 		}
 		return nil
 	}
-	server := grpc.NewServer(grpc.StreamInterceptor(
+	server := grpc.NewServer(grpc.Creds(grpcfd.TransportCredentials(insecure.NewCredentials())), grpc.StreamInterceptor(
 		func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 			if err := refuse(); err != nil {
 				return err
@@ -95,7 +102,7 @@ func (w *world) serveMesh(t *testing.T) *url.URL {
 	services, endpoints := memory.NewNetworkServiceRegistryServer(), memory.NewNetworkServiceEndpointRegistryServer()
 	registryapi.RegisterNetworkServiceRegistryServer(server, services)
 	registryapi.RegisterNetworkServiceEndpointRegistryServer(server, endpoints)
-	networkservice.RegisterNetworkServiceServer(server, w.hop)
+	networkservice.RegisterNetworkServiceServer(server, chain.NewNetworkServiceServer(recvfd.NewServer(), sendfd.NewServer(), w.hop))
 
 	listenOn := &url.URL{Scheme: "unix", Path: filepath.Join(t.TempDir(), "mesh.sock")}
 	ctx, cancel := context.WithCancel(context.Background())
