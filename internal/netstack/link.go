@@ -20,7 +20,7 @@ import (
 // ring (receive.go). Without a peer they are dropped, as by a cable that is
 // not plugged in.
 type link struct {
-	iface *memif.Interface
+	iface atomic.Pointer[memif.Interface]
 	mode  memif.Mode
 	mac   atomic.Pointer[tcpip.LinkAddress]
 	mtu   atomic.Uint32
@@ -38,7 +38,8 @@ var (
 )
 
 func newLink(opts Options) *link {
-	l := &link{iface: opts.Interface, mode: opts.Mode}
+	l := &link{mode: opts.Mode}
+	l.iface.Store(opts.Interface)
 	l.mtu.Store(DefaultMTU)
 	var mac tcpip.LinkAddress
 	if opts.Mode == memif.Ethernet {
@@ -56,9 +57,13 @@ const quickEnd = 100 * time.Millisecond
 // before its first packet.
 func (l *link) run(ctx context.Context, plugged func()) {
 	for {
-		conn, err := l.iface.Connect(ctx)
+		iface := l.iface.Load()
+		conn, err := iface.Connect(ctx)
 		if err != nil {
-			return // ctx has ended, or the interface is closed
+			if ctx.Err() == nil && l.iface.Load() != iface {
+				continue // replaced
+			}
+			return
 		}
 		started := time.Now()
 		plugged()

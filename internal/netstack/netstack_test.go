@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/nsm-afxdp/forwarder/internal/netstack"
+	"github.com/nsm-afxdp/forwarder/internal/ping"
 	"github.com/nsm-afxdp/forwarder/internal/podnet"
 	"github.com/nsm-afxdp/forwarder/pkg/memif"
 )
@@ -139,5 +140,56 @@ func TestAMegabyteGetsThroughEachWayAtTheSameTime(t *testing.T) {
 		conn, err := client.DialContext(t.Context(), "tcp", netip.AddrPortFrom(to, 5001).String())
 		require.NoError(t, err)
 		exchange(conn, 1)
+	})
+}
+
+// echoes pings from one stack and returns what happened.
+func echoes(t testing.TB, from *netstack.Stack, to netip.Addr, o ping.Options) (ping.Summary, []ping.Event) {
+	t.Helper()
+	conn, err := from.Echo(netip.Addr{}, to, o.DontFragment)
+	require.NoError(t, err)
+	var events []ping.Event
+	summary := ping.Session(t.Context(), conn, o, func(e ping.Event) { events = append(events, e) })
+	return summary, events
+}
+
+var quick = ping.Options{Count: 4, Size: 56, Preload: 4, Timeout: 10 * time.Second}
+
+func TestBothEndsAnswerPings(t *testing.T) {
+	everywhere(t, func(t *testing.T, mode memif.Mode, here, there netip.Addr) {
+		client, endpoint := pair(t, mode, 1446)
+		for _, ping := range []struct {
+			from *netstack.Stack
+			to   netip.Addr
+		}{{client, there}, {endpoint, here}, {client, here}} {
+			summary, events := echoes(t, ping.from, ping.to, quick)
+			require.Equal(t, 4, summary.Sent)
+			require.Equal(t, 4, summary.Received, "%+v", events)
+			for _, e := range events {
+				require.Equal(t, 64, e.Size)
+				require.Equal(t, 64, e.TTL)
+				require.Equal(t, ping.to.String(), e.From)
+				require.Positive(t, e.RoundTrip)
+			}
+		}
+	})
+}
+
+func TestAPacketOfTheMTUPassesAndOneByteMoreIsReported(t *testing.T) {
+	const mtu = 1446
+	everywhere(t, func(t *testing.T, mode memif.Mode, _, there netip.Addr) {
+		client, _ := pair(t, mode, mtu)
+		o := quick
+		o.DontFragment, o.Size = true, mtu-ping.HeaderSize(there)
+		summary, events := echoes(t, client, there, o)
+		require.Equal(t, 4, summary.Received, "%+v", events)
+		o.Size++
+		summary, events = echoes(t, client, there, o)
+		require.Equal(t, 4, summary.Problems)
+		require.Zero(t, summary.Received)
+		require.Equal(t, "message too long, mtu=1446", events[0].Problem)
+		o.DontFragment = false
+		summary, events = echoes(t, client, there, o)
+		require.Equal(t, 4, summary.Received, "fragments: %+v", events)
 	})
 }

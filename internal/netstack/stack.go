@@ -112,14 +112,21 @@ func (s *Stack) Close() error {
 		s.ip.Close()
 		s.stop()
 		s.running.Wait()
-		err = s.link.iface.Close()
+		err = s.link.iface.Load().Close()
 		s.ip.Wait()
 	})
 	return err
 }
 
+// Replace puts the stack on another memif of the same mode, and closes the one that it
+// was on. What the stack has, TCP connections too, stays. It must not be called
+// together with or after Close.
+func (s *Stack) Replace(iface *memif.Interface) {
+	_ = s.link.iface.Swap(iface).Close()
+}
+
 // Statistics of the memif.
-func (s *Stack) Statistics() memif.Statistics { return s.link.iface.Statistics() }
+func (s *Stack) Statistics() memif.Statistics { return s.link.iface.Load().Statistics() }
 
 // Connected tells whether there is a peer.
 func (s *Stack) Connected() bool { return s.link.up() }

@@ -9,7 +9,6 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
-	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
 	"github.com/networkservicemesh/sdk/pkg/tools/grpcutils"
 
 	"github.com/nsm-afxdp/forwarder/internal/service"
@@ -71,9 +70,8 @@ func adoptable(conn *networkservice.Connection, request *networkservice.NetworkS
 		conn.GetNetworkService() != request.GetConnection().GetNetworkService() {
 		return false
 	}
-	has := kernel.ToMechanism(conn.GetMechanism())
-	wants := kernel.ToMechanism(request.GetMechanismPreferences()[0])
-	return has != nil && (wants.GetInterfaceName() == "" || wants.GetInterfaceName() == has.GetInterfaceName())
+	has, wants := conn.GetMechanism(), request.GetMechanismPreferences()[0]
+	return has.GetType() == wants.GetType() && (interfaceName(wants) == "" || interfaceName(wants) == interfaceName(has))
 }
 
 // asOurs turns the nsmgr's view of a connection into that of the client.

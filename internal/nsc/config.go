@@ -15,7 +15,9 @@ import (
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/cls"
+	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/common"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
+	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/memif"
 	"github.com/networkservicemesh/sdk/pkg/tools/awarenessgroups"
 	"github.com/networkservicemesh/sdk/pkg/tools/nsurl"
 
@@ -29,8 +31,9 @@ type Config struct {
 	DialTimeout     time.Duration           `default:"5s" desc:"limit for dialling the nsmgr" split_words:"true"`
 	RequestTimeout  time.Duration           `default:"15s" desc:"limit for one attempt to connect, or to close a connection" split_words:"true"`
 	Labels          []string                `desc:"labels of the client for all services, as key=value; those in a URL win"`
-	Mechanism       string                  `default:"kernel" desc:"mechanism for URLs without one, as in //service/nsm-1; this client has kernel only"`
+	Mechanism       string                  `default:"kernel" desc:"mechanism for URLs without one, as in //service/nsm-1: kernel or memif"`
 	NetworkServices []url.URL               `desc:"what to connect to: mechanism://service[@domain]/interface?label=value" split_words:"true"`
+	MemifStack      bool                    `default:"true" desc:"whether memif connections get an IP stack of this process; false leaves their sockets, which are logged, to another program of the pod, and does not check them for life" split_words:"true"`
 	AwarenessGroups awarenessgroups.Decoder `desc:"groups of NETWORK_SERVICES that may share addresses, as in [url,url],[url]; others may not" split_words:"true"`
 
 	LocalDNSServerEnabled bool   `default:"true" desc:"whether names of services are resolved: from when a connection brings name servers, resolv.conf names LOCAL_DNS_SERVER_ADDRESS; it is put back at the end, or by the next run after a crash" envconfig:"LOCAL_DNS_SERVER_ENABLED"`
@@ -91,14 +94,19 @@ func (c *Config) mechanism(u *nsurl.NSURL) (*networkservice.Mechanism, error) {
 		withScheme.Scheme = c.Mechanism
 		mechanism = (*nsurl.NSURL)(&withScheme).Mechanism()
 	}
-	if mechanism.GetType() != kernel.MECHANISM {
-		return nil, fmt.Errorf("mechanism %q: this client has kernel only", strings.ToLower(mechanism.GetType()))
+	if t := mechanism.GetType(); t != kernel.MECHANISM && t != memif.MECHANISM {
+		return nil, fmt.Errorf("mechanism %q: this client has kernel and memif", strings.ToLower(t))
 	}
-	if name := kernel.ToMechanism(mechanism).GetInterfaceName(); len(name) > kernel.LinuxIfMaxLength {
+	if name := interfaceName(mechanism); len(name) > kernel.LinuxIfMaxLength {
 		return nil, fmt.Errorf("interface name %q is longer than %d characters", name, kernel.LinuxIfMaxLength)
 	}
 	mechanism.Cls = cls.LOCAL
 	return mechanism, nil
+}
+
+// interfaceName is the name that a mechanism gives its interface, of whatever kind.
+func interfaceName(mechanism *networkservice.Mechanism) string {
+	return mechanism.GetParameters()[common.InterfaceNameKey]
 }
 
 func parseLabels(pairs []string) (map[string]string, error) {

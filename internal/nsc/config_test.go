@@ -67,7 +67,7 @@ func TestEachServiceBecomesARequest(t *testing.T) {
 func TestWhatCannotBeConnectedIsRefusedAtOnce(t *testing.T) {
 	for name, test := range map[string]struct{ variable, value, want string }{
 		"nothing":              {"NSM_NETWORK_SERVICES", "", "want at least one"},
-		"another mechanism":    {"NSM_NETWORK_SERVICES", "memif://service/nsm-1", `mechanism "memif"`},
+		"another mechanism":    {"NSM_NETWORK_SERVICES", "vfio://service/nsm-1", `mechanism "vfio"`},
 		"no service":           {"NSM_NETWORK_SERVICES", "kernel:///nsm-1", "no network service"},
 		"long interface name":  {"NSM_NETWORK_SERVICES", "kernel://service/sixteen-chars-xx", "longer than 15"},
 		"label without value":  {"NSM_LABELS", "app", "want key=value"},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
+	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/memif"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/chains/client"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/authorize"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/clientinfo"
@@ -23,7 +24,7 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/upstreamrefresh"
 	"github.com/networkservicemesh/sdk/pkg/tools/log"
 
-	"github.com/nsm-afxdp/forwarder/internal/ping"
+	"github.com/nsm-afxdp/forwarder/internal/podmemif"
 	"github.com/nsm-afxdp/forwarder/internal/resolvconf"
 	"github.com/nsm-afxdp/forwarder/internal/service"
 )
@@ -37,7 +38,8 @@ func Program() service.Program {
 		About: `
 For each of NSM_NETWORK_SERVICES the pod gets a network interface to an endpoint of
 that service, for as long as the program runs; dead endpoints are replaced. It runs
-in the pod's network namespace. Connections that an earlier run left are taken over.`,
+in the pod's network namespace. Connections that an earlier run left are taken over.
+The interface is one of the kernel, or a memif with an IP stack in this process.`,
 		Config: c,
 		Run:    func(ctx context.Context) error { return Run(ctx, c) },
 	}
@@ -81,7 +83,9 @@ func Run(ctx context.Context, c *Config) (err error) {
 			err = restoreErr
 		}
 	}()
-	connections := &connections{client: c.newClient(chainCtx, identity, names), timeout: c.RequestTimeout}
+	memifs := &podmemif.Connections{NegotiateOnly: !c.MemifStack}
+	defer memifs.Close()
+	connections := &connections{client: c.newClient(chainCtx, identity, names, memifs), timeout: c.RequestTimeout}
 	defer connections.close(chainCtx)
 
 	started := time.Now()
@@ -97,11 +101,11 @@ func Run(ctx context.Context, c *Config) (err error) {
 	return service.Wait(ctx)
 }
 
-func (c *Config) newClient(ctx context.Context, identity *service.Identity, names *names) networkservice.NetworkServiceClient {
+func (c *Config) newClient(ctx context.Context, identity *service.Identity, names *names, memifs *podmemif.Connections) networkservice.NetworkServiceClient {
 	var healing []heal.Option
 	if c.LivenessCheckEnabled {
 		healing = []heal.Option{
-			heal.WithLivenessCheck(ping.Alive),
+			heal.WithLivenessCheck(memifs.Alive),
 			heal.WithLivenessCheckInterval(c.LivenessCheckInterval),
 			heal.WithLivenessCheckTimeout(c.LivenessCheckTimeout),
 		}
@@ -111,6 +115,7 @@ func (c *Config) newClient(ctx context.Context, identity *service.Identity, name
 		upstreamrefresh.NewClient(ctx),
 		mechanisms.NewClient(map[string]networkservice.NetworkServiceClient{
 			kernel.MECHANISM: kernelmechanism.NewClient(),
+			memif.MECHANISM:  podmemif.NewClient(memifs),
 		}),
 		sendfd.NewClient(),
 		excludedprefixes.NewClient(excludedprefixes.WithAwarenessGroups(c.AwarenessGroups)),
@@ -146,7 +151,7 @@ func (c *connections) request(ctx context.Context, request *networkservice.Netwo
 		return fmt.Errorf("connect to %s: %w", request.GetConnection().GetNetworkService(), err)
 	}
 	log.FromContext(ctx).Infof("connected to %s: interface %s, addresses %v, endpoint %s",
-		conn.GetNetworkService(), kernel.ToMechanism(conn.GetMechanism()).GetInterfaceName(),
+		conn.GetNetworkService(), interfaceName(conn.GetMechanism()),
 		conn.GetContext().GetIpContext().GetSrcIpAddrs(), conn.GetNetworkServiceEndpointName())
 	c.open = append(c.open, conn)
 	return nil

@@ -4,6 +4,7 @@ package ping
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"time"
@@ -26,6 +27,12 @@ const (
 // echo requests before ctx ends. A connection without such a pair counts as alive. It
 // must be called in the network namespace of the client.
 func Alive(ctx context.Context, conn *networkservice.Connection) bool {
+	return AliveBy(ctx, conn, Open)
+}
+
+// AliveBy is Alive on another way to the endpoint than the kernel's. Open makes a
+// Conn from the address src to dst.
+func AliveBy(ctx context.Context, conn *networkservice.Connection, open func(src, dst netip.Addr, dontFragment bool) (Conn, error)) bool {
 	timeout := defaultTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = time.Until(deadline)
@@ -38,7 +45,16 @@ func Alive(ctx context.Context, conn *networkservice.Connection) bool {
 	for _, src := range addresses(ip.GetSrcIPNets()) {
 		for _, dst := range addresses(ip.GetDstIPNets()) {
 			if src.Is4() == dst.Is4() {
-				group.Go(func() error { return Ask(groupCtx, src, dst, asks, timeout/(asks+1)) })
+				group.Go(func() error {
+					c, err := open(src, dst, false)
+					if err == nil {
+						err = First(groupCtx, c, asks, timeout/(asks+1))
+					}
+					if err != nil {
+						return fmt.Errorf("ping %s from %s: %w", dst, src, err)
+					}
+					return nil
+				})
 			}
 		}
 	}
