@@ -10,13 +10,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/nsm-afxdp/forwarder/internal/lab"
 	"github.com/nsm-afxdp/forwarder/internal/status"
+	"github.com/nsm-afxdp/forwarder/internal/usecase"
 )
 
 // Options of the demo.
@@ -29,43 +30,25 @@ type Options struct {
 	Keep bool
 	// LogLevel of the programs.
 	LogLevel string
+	// Cases are what to show; none means Default.
+	Cases []usecase.Case
+	// Plane is what the forwarders move packets with, as NSM_FORWARDING_PLANE;
+	// empty leaves it to FORWARDING_PLANE.
+	Plane string
 }
 
-// useCase is a client and an endpoint on different nodes.
-type useCase struct {
-	service  lab.Service
-	client   netip.Addr
-	endpoint netip.Addr
-	// tunnel that carries it, as the status names the port's kind.
-	tunnel string
-}
-
-var useCases = []useCase{
-	{
-		service:  lab.Service{Name: "kernel2ethernet2kernel", Payload: "ETHERNET", CIDR: "172.16.1.100/31"},
-		client:   netip.MustParseAddr("172.16.1.101"),
-		endpoint: netip.MustParseAddr("172.16.1.100"),
-		tunnel:   "VXLAN",
-	},
-	{
-		service:  lab.Service{Name: "kernel2ip2kernel", Payload: "IP", CIDR: "172.16.1.100/31"},
-		client:   netip.MustParseAddr("172.16.1.101"),
-		endpoint: netip.MustParseAddr("172.16.1.100"),
-		tunnel:   "WIREGUARD",
-	},
-}
-
-// linked is a use case that runs.
-type linked struct {
-	useCase
-	nsc *lab.Client
-	nse *lab.Endpoint
-}
+// Default is what the demo shows unless told otherwise: both payloads.
+var Default = []string{"Kernel2Ethernet2Kernel", "Kernel2IP2Kernel"}
 
 // Run shows it all and cleans up, whatever happens. It returns nil only if
 // every ping and check passed.
 func Run(ctx context.Context, o Options) (err error) {
 	d := &demo{Options: o, started: time.Now()}
+	if len(d.Cases) == 0 {
+		if d.Cases, err = usecase.FindAll(Default); err != nil {
+			return err
+		}
+	}
 	defer func() {
 		if err != nil && ctx.Err() == nil {
 			d.explain()
@@ -84,14 +67,17 @@ func Run(ctx context.Context, o Options) (err error) {
 type demo struct {
 	Options
 	lab     *lab.Lab
-	links   []*linked
+	links   []*lab.Linked
 	started time.Time
 }
 
 func (d *demo) run(ctx context.Context) error {
 	step := d.step("make two nodes and a link between them")
 	var err error
-	d.lab, err = lab.New(lab.Config{Tag: "demo", Bin: d.Bin, LogLevel: d.LogLevel})
+	d.lab, err = lab.New(lab.Config{
+		Tag: "demo", Bin: d.Bin, LogLevel: d.LogLevel, Planes: [2]string{d.Plane, d.Plane},
+		Switch: slices.ContainsFunc(d.Cases, func(c usecase.Case) bool { return c.VLAN != 0 }),
+	})
 	if err := step.end(err); err != nil {
 		return err
 	}
@@ -104,8 +90,8 @@ func (d *demo) run(ctx context.Context) error {
 	if err := step.end(err); err != nil {
 		return err
 	}
-	for _, u := range useCases {
-		if err := d.link(ctx, u); err != nil {
+	for i := range d.Cases {
+		if err := d.link(ctx, &d.Cases[i]); err != nil {
 			_, _, _ = session.stop()
 			return err
 		}
@@ -128,8 +114,7 @@ func (d *demo) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	step = d.step("the tunnels' frames took the AF_XDP sockets")
-	if err := step.end(d.checkCounters(statuses)); err != nil {
+	if err := d.checkCounters(statuses); err != nil {
 		return err
 	}
 	d.show(statuses)
@@ -139,39 +124,27 @@ func (d *demo) run(ctx context.Context) error {
 	return nil
 }
 
-// link starts an endpoint on the second node and a client on the first.
-func (d *demo) link(ctx context.Context, u useCase) error {
-	name := u.service.Name
-	step := d.step(fmt.Sprintf("link a client to %s (payload %s, %s)", name, u.service.Payload, u.tunnel))
-	nse, err := d.lab.Nodes[1].StartEndpoint(ctx, "nse-"+name, u.service, nil)
+// link starts an endpoint, and a client on the first node.
+func (d *demo) link(ctx context.Context, c *usecase.Case) error {
+	step := d.step(fmt.Sprintf("link %s (%s client, %s, %s endpoint)", c.Name, c.Client, c.Carries(), c.Endpoint))
+	k, err := d.lab.Link(ctx, c, nil)
 	if err != nil {
 		return step.end(err)
 	}
-	nsc, err := d.lab.Nodes[0].StartClient("nsc-"+name, "kernel://"+name+"/nsm-1", nil)
-	if err != nil {
-		return step.end(err)
-	}
-	d.links = append(d.links, &linked{useCase: u, nsc: nsc, nse: nse})
-	return step.end(nsc.AwaitConnected(ctx))
+	d.links = append(d.links, k)
+	return step.end(k.Client.AwaitConnected(ctx))
 }
 
-const pings = 10
+const (
+	pings    = 10
+	pingSize = 56
+)
 
 func (d *demo) ping(ctx context.Context) error {
-	for _, l := range d.links {
-		for _, way := range []struct {
-			from *lab.Namespace
-			to   netip.Addr
-			what string
-		}{
-			{l.nsc.Pod, l.endpoint, "client to endpoint"},
-			{l.nse.Pod, l.client, "endpoint to client"},
-		} {
-			step := d.step(fmt.Sprintf("ping %s, %s", l.service.Name, way.what))
-			out, err := lab.Ping(ctx, way.from, way.to, pings)
-			if err == nil && !strings.Contains(out, " 0% packet loss") {
-				err = fmt.Errorf("pings were lost:\n%s", out)
-			}
+	for _, k := range d.links {
+		for _, way := range k.Ways() {
+			step := d.step(fmt.Sprintf("ping %s, %s", k.Name, way.Name))
+			out, err := way.PingLossless(ctx, pings, pingSize)
 			if err := step.end(err); err != nil {
 				return err
 			}
@@ -204,74 +177,12 @@ func (d *demo) statuses(ctx context.Context) ([]*status.Status, error) {
 	return all, nil
 }
 
-// checkCounters makes sure that what was pinged went the way it should: both
-// classifiers redirected at least the pings and their answers, and both ends of
-// each tunnel counted them.
-func (d *demo) checkCounters(statuses []*status.Status) error {
-	for _, s := range statuses {
-		var redirected uint64
-		for _, c := range s.Counters {
-			if c.Verdict == "redirect" {
-				redirected += c.Packets
-			}
-		}
-		if want := uint64(len(useCases) * 2 * pings); redirected < want {
-			return fmt.Errorf("%s: the classifier redirected %d frames, want at least %d", s.Name, redirected, want)
-		}
-		for _, u := range useCases {
-			if err := checkTunnel(s, u.tunnel); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func checkTunnel(s *status.Status, kind string) error {
-	for _, l := range s.Links {
-		for _, p := range []status.Port{l.Client, l.Endpoint} {
-			if p.Kind != kind {
-				continue
-			}
-			if p.Counters.RxPackets < 2*pings || p.Counters.TxPackets < 2*pings {
-				return fmt.Errorf("%s: %s received %d and sent %d packets, want at least %d each",
-					s.Name, p.Description, p.Counters.RxPackets, p.Counters.TxPackets, 2*pings)
-			}
-			return nil
-		}
-	}
-	return fmt.Errorf("%s: no link with a %s port", s.Name, kind)
-}
-
-func (d *demo) show(statuses []*status.Status) {
-	for i, s := range statuses {
-		_, _ = fmt.Fprintf(d.Out, "\n--- node %d: forwarder status ---\n", i+1)
-		_ = s.WriteTable(d.Out)
-	}
-	_, _ = fmt.Fprint(d.Out, picture)
-}
-
-const picture = `
---- the path of a packet, here from client to endpoint ---
-
-  node 1                                  node 2
-  client pod                              endpoint pod
-    nsm-1 172.16.1.101                      172.16.1.100
-      |  TAP (Ethernet), TUN (IP)             ^  TAP, TUN
-      v                                       |
-    forwarder                               forwarder
-      VXLAN (Ethernet), WireGuard (IP)        VXLAN, WireGuard
-      |  AF_XDP socket                        ^  AF_XDP socket
-      v                                       |
-    eth0 10.99.0.1 ------- underlay ------> eth0 10.99.0.2
-                                              XDP classifier
-                                              +--> all else: Linux
-`
-
 func (d *demo) keep(ctx context.Context) {
 	_, _ = fmt.Fprintf(d.Out, "\nEverything stays up until Ctrl-C. Look around, for instance:\n")
-	for _, l := range d.links {
-		_, _ = fmt.Fprintf(d.Out, "  ip netns exec %s ping %s\n", l.nsc.Pod.Name, l.endpoint)
+	for _, k := range d.links {
+		for _, way := range k.Ways() {
+			_, _ = fmt.Fprintf(d.Out, "  %s\n", way.Command())
+		}
 	}
 	for _, n := range d.lab.Nodes {
 		_, _ = fmt.Fprintf(d.Out, "  %s/forwarder status --socket %s\n", d.Bin, n.StatusSocket())

@@ -39,7 +39,7 @@ type Config struct {
 	// AddVLANHost. Otherwise one link joins them.
 	Switch bool
 	// Planes are what the forwarders move packets with, as in
-	// NSM_FORWARDING_PLANE, by node (auto).
+	// NSM_FORWARDING_PLANE, by node (FORWARDING_PLANE of the environment, else auto).
 	Planes [2]string
 	// LogLevel of all programs (INFO).
 	LogLevel string
@@ -92,6 +92,11 @@ func New(cfg Config) (_ *Lab, err error) {
 	}
 	if cfg.MTU == 0 {
 		cfg.MTU = 1500
+	}
+	for i := range cfg.Planes {
+		if cfg.Planes[i] == "" {
+			cfg.Planes[i] = os.Getenv("FORWARDING_PLANE")
+		}
 	}
 	if cfg.LogLevel == "" {
 		cfg.LogLevel = "INFO"

@@ -86,6 +86,15 @@ func (k *Linked) Ways() [2]Way {
 	return ways
 }
 
+// Command is a ping that one can type.
+func (w *Way) Command() string {
+	ping := "ping"
+	if w.Memif {
+		ping = w.program + " ping"
+	}
+	return fmt.Sprintf("ip netns exec %s %s %s", w.From.Name, ping, w.To)
+}
+
 // Ping sends echo requests with options of ping(8), and returns what was
 // printed.
 func (w *Way) Ping(ctx context.Context, options ...string) (string, error) {

@@ -110,6 +110,19 @@ func Find(name string) (*Case, error) {
 	return nil, fmt.Errorf("no use case is called %q; forwarder demo --list shows all", name)
 }
 
+// FindAll is Find for several names.
+func FindAll(names []string) ([]Case, error) {
+	found := make([]Case, len(names))
+	for i, name := range names {
+		c, err := Find(name)
+		if err != nil {
+			return nil, err
+		}
+		found[i] = *c
+	}
+	return found, nil
+}
+
 func table() []Case {
 	const kernel, memif = plane.KindKernel, plane.KindMemif
 	pairs := [][2]plane.Kind{{kernel, kernel}, {kernel, memif}, {memif, kernel}, {memif, memif}}

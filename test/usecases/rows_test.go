@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package usecases
+
+import (
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/stretchr/testify/require"
+
+	"github.com/nsm-afxdp/forwarder/internal/lab"
+	"github.com/nsm-afxdp/forwarder/internal/usecase"
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
+)
+
+// variant is a lab that rows of the table run in, all side by side.
+type variant struct {
+	name string
+	lab  lab.Config
+	// local adds the rows with client and endpoint on one node.
+	local bool
+}
+
+// Planes, by node.
+var (
+	embeddedBoth   = [2]string{"embedded", "embedded"}
+	embeddedKernel = [2]string{"embedded", "kernel"}
+	kernelEmbedded = [2]string{"kernel", "embedded"}
+	kernelBoth     = [2]string{"kernel", "kernel"}
+)
+
+var variants = []variant{
+	{name: "embedded to embedded", lab: lab.Config{Planes: embeddedBoth}, local: true},
+	{name: "embedded to kernel", lab: lab.Config{Planes: embeddedKernel}},
+	{name: "kernel to embedded", lab: lab.Config{Planes: kernelEmbedded}},
+	{name: "kernel to kernel", lab: lab.Config{Planes: kernelBoth}, local: true},
+	{name: "IPv6 underlay", lab: lab.Config{Planes: embeddedBoth, IPv6: true}},
+	{name: "MTU 9000", lab: lab.Config{Planes: embeddedBoth, MTU: 9000}},
+	{name: "MTU 1280", lab: lab.Config{Planes: embeddedBoth, MTU: 1280}},
+	{name: "VLAN-tagged underlay", lab: lab.Config{Planes: embeddedBoth, VLAN: 100}},
+}
+
+// TestRows runs the table of use cases: TestRows/VARIANT/ROW.
+func TestRows(t *testing.T) {
+	for i := range variants {
+		v := &variants[i]
+		t.Run(v.name, func(t *testing.T) { v.run(t) })
+	}
+}
+
+// stage widths: how many rows do a thing at the same time.
+const (
+	connecting = 4
+	streaming  = 4
+)
+
+// board is what the rows of a variant share.
+type board struct {
+	*variant
+	lab *lab.Lab
+	// absent is why the variant cannot be, or nil.
+	absent error
+	steps  *lockstep
+	// connecting and streaming bound how many rows do it at a time; alone is held
+	// by a row that needs the lab for itself.
+	connecting, streaming chan struct{}
+	alone                 sync.Mutex
+}
+
+func (v *variant) run(t *testing.T) {
+	var rows []*usecase.Case
+	for i := range usecase.Table {
+		if c := &usecase.Table[i]; v.local || !c.Local() {
+			rows = append(rows, c)
+		}
+	}
+	b := &board{
+		variant: v, steps: newLockstep(len(rows)),
+		connecting: make(chan struct{}, connecting), streaming: make(chan struct{}, streaming),
+	}
+	b.start(t)
+	var all sync.WaitGroup
+	for _, c := range rows {
+		all.Go(func() {
+			defer b.steps.leave()
+			t.Run(c.Name, func(t *testing.T) { b.row(t, c) })
+		})
+	}
+	all.Wait()
+	if b.absent != nil || t.Failed() {
+		return
+	}
+	requireNothingLeft(t, b.lab)
+	for _, n := range b.lab.Nodes {
+		requireForwarderLeavesNothing(t, n)
+	}
+}
+
+// start makes the variant's lab, with a switch for the hosts on VLANs.
+func (b *board) start(t *testing.T) {
+	t.Helper()
+	cfg := b.variant.lab
+	cfg.Switch = true
+	if cfg.VLAN != 0 {
+		probe, err := lab.New(lab.Config{Tag: "probe", VLAN: cfg.VLAN})
+		if errors.Is(err, lab.ErrNoVLAN) {
+			b.absent = lab.ErrNoVLAN
+			return
+		}
+		require.NoError(t, err)
+		require.NoError(t, probe.Close())
+	}
+	b.lab = startLab(t, cfg)
+	for i, n := range b.lab.Nodes {
+		require.Equal(t, cfg.Planes[i], statusOf(t, n).Plane)
+	}
+}
+
+// row takes one use case through all that must hold.
+func (b *board) row(t *testing.T, c *usecase.Case) {
+	if b.absent != nil {
+		t.Skip(b.absent)
+	}
+	if why := b.notOffered(c); why != "" {
+		b.requireRefusal(t, c, why)
+		return
+	}
+	if b.lab.MTU < 1281 && c.IPv6() {
+		b.requireRefusal(t, c, tooSmall)
+		return
+	}
+	r := b.connect(t, c)
+	for _, w := range r.Ways() {
+		_, err := w.PingLossless(within(t, 30*time.Second), 10, 56)
+		require.NoError(t, err)
+	}
+	r.requireMTU(t)
+	b.steps.next()
+	r.requireCounted(t)
+	b.steps.next()
+	r.requireStream(t)
+	b.steps.next()
+	r.requireCloseLeavesNothing(t)
+}
+
+// row is a use case that runs on a board.
+type row struct {
+	*lab.Linked
+	*board
+}
+
+// connect links client and endpoint, which end with the test.
+func (b *board) connect(t *testing.T, c *usecase.Case) *row {
+	t.Helper()
+	r := b.launch(t, c)
+	require.NoError(t, r.Client.AwaitConnected(within(t, 40*time.Second)))
+	return r
+}
+
+// launch starts client and endpoint.
+func (b *board) launch(t *testing.T, c *usecase.Case) *row {
+	t.Helper()
+	b.connecting <- struct{}{}
+	defer func() { <-b.connecting }()
+	k, err := b.lab.Link(within(t, 30*time.Second), c, lab.Calm())
+	if errors.Is(err, ebpf.ErrNotSupported) {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, k.Client.Stop(10*time.Second))
+		require.NoError(t, k.Endpoint.Stop(10*time.Second))
+	})
+	return &row{Linked: k, board: b}
+}
+
+// Why rows cannot be.
+const (
+	noMemif  = "the kernel plane has no memif"
+	tooSmall = "IPv6 needs links of at least 1280 bytes (RFC 8200, section 5)"
+)
+
+// notOffered says why the planes cannot carry a row, if they cannot.
+func (b *board) notOffered(c *usecase.Case) string {
+	client, endpoint := b.lab.Planes[0], b.lab.Planes[1]
+	if c.Local() {
+		endpoint = client
+	}
+	if client == "kernel" && c.Client == plane.KindMemif || endpoint == "kernel" && c.Endpoint == plane.KindMemif {
+		return noMemif
+	}
+	return ""
+}
+
+// requireRefusal checks that a row which cannot be is refused with the reason, and
+// skips it.
+func (b *board) requireRefusal(t *testing.T, c *usecase.Case, why string) {
+	t.Helper()
+	word := map[string]string{noMemif: "memif", tooSmall: "1280"}[why]
+	r := b.launch(t, c)
+	require.NoError(t, r.Client.Await(within(t, 30*time.Second), "refused", func() bool {
+		return strings.Contains(strings.ToLower(r.Client.Tail(30)), word)
+	}))
+	require.False(t, r.Client.LogContains("all connections are up"))
+	require.NoError(t, r.Client.Stop(10*time.Second))
+	r.requireGone(t)
+	t.Skip("refused, as it must be: " + why)
+}
