@@ -70,11 +70,7 @@ func (c *Case) EndpointAddr() netip.Addr {
 
 // ClientAddr is the address that the client gets.
 func (c *Case) ClientAddr() netip.Addr {
-	a := c.CIDR.Addr().Next()
-	if c.VLAN != 0 {
-		a = a.Next() // the first one is left to a router
-	}
-	return a
+	return c.CIDR.Addr().Next()
 }
 
 // Carries says in one or two words what moves the packets: payload and tunnel.

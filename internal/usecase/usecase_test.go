@@ -33,7 +33,7 @@ func TestStockExamplesAreInTheTable(t *testing.T) {
 		{"Memif2Memif", "ETHERNET", "172.16.1.100/31", "172.16.1.101", "172.16.1.100", "memif://memif2memif/nsm-1"},
 		{"Kernel2Kernel_ipv6", "ETHERNET", "2001:db8::/116", "2001:db8::1", "2001:db8::", "kernel://kernel2kernel-ipv6/nsm-1"},
 		{"Memif2Memif_ipv6", "ETHERNET", "2001:db8::/116", "2001:db8::1", "2001:db8::", "memif://memif2memif-ipv6/nsm-1"},
-		{"Kernel2RVlan", "ETHERNET", "172.10.0.0/24", "172.10.0.2", "172.10.0.254", "kernel://kernel2rvlan-breakout/nsm-1"},
+		{"Kernel2RVlan", "ETHERNET", "172.10.0.0/24", "172.10.0.1", "172.10.0.254", "kernel://kernel2rvlan-breakout/nsm-1"},
 	} {
 		c, err := Find(strings.ToUpper(want.name))
 		require.NoError(t, err)
