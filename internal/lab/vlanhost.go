@@ -29,7 +29,7 @@ type VLANHost struct {
 // with the given id. The lab is one with Config.Switch: the host sees both nodes,
 // and other hosts of its VLAN.
 //
-// An error wraps ebpf.ErrNotSupported if the kernel has no tcx (Linux 6.6).
+// An error wraps ebpf.ErrNotSupported if the kernel cannot do it (dot1q.Attach).
 func (l *Lab) AddVLANHost(id uint16, addrs ...netip.Prefix) (*VLANHost, error) {
 	if l.ether == nil {
 		return nil, errors.New("add a VLAN host: the lab has no switch: set Config.Switch")

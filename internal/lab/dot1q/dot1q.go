@@ -10,17 +10,19 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
+	"slices"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"github.com/safchain/ethtool"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Access is an interface that has become an access port.
 type Access struct {
-	links []link.Link
+	undo []func() error
 }
 
 // Attach makes an interface in the caller's network namespace an access port of
@@ -29,8 +31,10 @@ type Access struct {
 // inner tag is none of its business.
 //
 // What leaves is finished as by a NIC: the tag is in the frame, and checksums
-// are right. The port lasts until Close, or as long as the interface. It needs
-// Linux 6.6; an error wraps ebpf.ErrNotSupported if the kernel is older.
+// are right. The port lasts until Close, or as long as the interface.
+//
+// An error wraps ebpf.ErrNotSupported if the kernel has neither tcx (Linux 6.6) nor
+// BPF filters (modules sch_ingress and cls_bpf).
 func Attach(name string, id uint16) (_ *Access, err error) {
 	a := new(Access)
 	defer func() {
@@ -41,20 +45,18 @@ func Attach(name string, id uint16) (_ *Access, err error) {
 	if id == 0 || id > 4094 {
 		return nil, errors.New("the id is not between 1 and 4094")
 	}
-	port, err := net.InterfaceByName(name)
+	port, err := netlink.LinkByName(name)
 	if err != nil {
 		return nil, err
 	}
 	if err := Finish(name); err != nil {
 		return nil, err
 	}
-	for at, program := range map[ebpf.AttachType]asm.Instructions{
-		ebpf.AttachTCXIngress: pop(id),
-		ebpf.AttachTCXEgress:  push(id),
-	} {
-		if err := a.attach(port.Index, at, program); err != nil {
-			return nil, err
-		}
+	if err := a.attach(port, ebpf.AttachTCXIngress, pop(id)); err != nil {
+		return nil, err
+	}
+	if err := a.attach(port, ebpf.AttachTCXEgress, push(id)); err != nil {
+		return nil, err
 	}
 	return a, nil
 }
@@ -75,31 +77,76 @@ func Finish(name string) error {
 	return nil
 }
 
-func (a *Access) attach(index int, at ebpf.AttachType, program asm.Instructions) error {
-	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "dot1q", Type: ebpf.SchedCLS, License: "GPL", Instructions: program})
+// attach runs a program on one of the ways.
+func (a *Access) attach(port netlink.Link, at ebpf.AttachType, instructions asm.Instructions) error {
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "dot1q", Type: ebpf.SchedCLS, License: "GPL", Instructions: instructions})
 	if err != nil {
 		return fmt.Errorf("load program: %w", err)
 	}
 	defer func() { _ = p.Close() }()
-	l, err := link.AttachTCX(link.TCXOptions{Program: p, Interface: index, Attach: at})
+	l, err := link.AttachTCX(link.TCXOptions{Program: p, Interface: port.Attrs().Index, Attach: at})
+	if errors.Is(err, ebpf.ErrNotSupported) { // before Linux 6.6
+		return a.attachFilter(port, at, p)
+	}
 	if err != nil {
 		return fmt.Errorf("attach program: %w", err)
 	}
-	a.links = append(a.links, l)
+	a.undo = append(a.undo, l.Close)
+	return nil
+}
+
+// attachFilter attaches a program as a filter of the interface's clsact qdisc.
+func (a *Access) attachFilter(port netlink.Link, at ebpf.AttachType, p *ebpf.Program) (err error) {
+	defer func() {
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EOPNOTSUPP) {
+			err = fmt.Errorf("%w: %w", ebpf.ErrNotSupported, err)
+		}
+	}()
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE) // Close may be called in another namespace
+	if err != nil {
+		return fmt.Errorf("open rtnetlink socket: %w", err)
+	}
+	a.undo = append(a.undo, func() error { h.Close(); return nil })
+	index := port.Attrs().Index
+	parent := uint32(netlink.HANDLE_MIN_EGRESS)
+	if at == ebpf.AttachTCXIngress {
+		parent = netlink.HANDLE_MIN_INGRESS
+		clsact := &netlink.GenericQdisc{
+			QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
+			QdiscType:  "clsact",
+		}
+		if err := h.QdiscAdd(clsact); err != nil {
+			return fmt.Errorf("add clsact qdisc: %w", err)
+		}
+		a.undo = append(a.undo, func() error {
+			if err := h.QdiscDel(clsact); !errors.Is(err, unix.ENODEV) { // not gone with the interface
+				return err
+			}
+			return nil
+		})
+	}
+	if err := h.FilterAdd(&netlink.BpfFilter{
+		FilterAttrs:  netlink.FilterAttrs{LinkIndex: index, Parent: parent, Handle: 1, Protocol: unix.ETH_P_ALL, Priority: 1},
+		Fd:           p.FD(),
+		Name:         "dot1q",
+		DirectAction: true,
+	}); err != nil {
+		return fmt.Errorf("attach program as a filter: %w", err)
+	}
 	return nil
 }
 
 // Close makes the interface an ordinary one again. Its offloads stay off.
 func (a *Access) Close() error {
 	var errs []error
-	for _, l := range a.links {
-		errs = append(errs, l.Close())
+	for _, undo := range slices.Backward(a.undo) {
+		errs = append(errs, undo())
 	}
-	a.links = nil
+	a.undo = nil
 	return errors.Join(errs...)
 }
 
-// Verdicts of tcx programs, and fields of struct __sk_buff (linux/bpf.h).
+// Verdicts of programs of tcx, which are those of filters, and fields of struct __sk_buff (linux/bpf.h).
 const (
 	next = -1 // TCX_NEXT
 	drop = 2  // TCX_DROP
