@@ -8,6 +8,7 @@ package nse
 import (
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/networkservicemesh/sdk/pkg/tools/cidr"
@@ -20,6 +21,12 @@ import (
 const (
 	polite = "polite"
 	strict = "strict"
+)
+
+// Values in Config.Mechanism.
+const (
+	kernelName = "kernel"
+	memifName  = "memif"
 )
 
 // Config has the names and defaults of the stock icmp-responder.
@@ -37,6 +44,9 @@ type Config struct {
 	RegisterService        bool              `default:"true" desc:"whether to register the network services, too" split_words:"true"`
 	UnregisterItself       bool              `default:"false" desc:"whether to unregister the endpoint at the end; else it expires" split_words:"true"`
 	PBRConfigPath          string            `default:"/etc/policy-based-routing/config.yaml" desc:"YAML list of policy routes for clients; the file may change or be missing" envconfig:"PBR_CONFIG_PATH"`
+	Mechanism              []string          `default:"kernel" desc:"mechanisms that the endpoint takes, kernel and memif; of both a forwarder prefers memif"`
+	MemifStack             bool              `default:"true" desc:"whether memif connections get an IP stack of this process; false leaves their sockets, which are logged, to another program of the pod" split_words:"true"`
+	INETServices           bool              `default:"false" desc:"whether ECHO, DISCARD and CHARGEN (ports 7, 9, 19; TCP and UDP) are served on kernel connections; on memif connections they always are" envconfig:"INET_SERVICES"`
 
 	// For a remote VLAN endpoint, with the names of the stock one.
 	Services []vlanService `desc:"network services that are VLANs, as in NAME { vlan: 100; via: gw-1 }, in place of those in SERVICE_NAMES"`
@@ -52,6 +62,11 @@ func (c *Config) Validate() error {
 	}
 	if c.Payload != "ETHERNET" && c.Payload != "IP" {
 		return fmt.Errorf("NSM_PAYLOAD=%q: want ETHERNET or IP", c.Payload)
+	}
+	for _, mechanism := range c.Mechanism {
+		if m := strings.ToLower(mechanism); m != kernelName && m != memifName {
+			return fmt.Errorf("NSM_MECHANISM=%q: want kernel, memif or both", mechanism)
+		}
 	}
 	if err := c.validateVLAN(); err != nil {
 		return err

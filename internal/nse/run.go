@@ -9,12 +9,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/kernel"
+	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/memif"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/noop"
 	registryapi "github.com/networkservicemesh/api/pkg/api/registry"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/chains/endpoint"
@@ -26,11 +28,13 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/onidle"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/policyroute"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/connectioncontext/dnscontext"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/core/chain"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/ipam/groupipam"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/ipam/point2pointipam"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/ipam/strictipam"
 	"github.com/networkservicemesh/sdk/pkg/tools/log"
 
+	"github.com/nsm-afxdp/forwarder/internal/podmemif"
 	"github.com/nsm-afxdp/forwarder/internal/service"
 )
 
@@ -70,10 +74,12 @@ func Run(ctx context.Context, c *Config) error {
 		listenOn = c.vlanListenOn()
 	}
 
+	pod := newPod(ctx, c)
+	defer pod.close()
 	responder := endpoint.NewServer(ctx, identity.Tokens,
 		endpoint.WithName(c.Name),
 		endpoint.WithAuthorizeServer(authorize.NewServer()),
-		endpoint.WithAdditionalFunctionality(c.elements(ctx, fail)...),
+		endpoint.WithAdditionalFunctionality(c.elements(ctx, fail, pod)...),
 	)
 	server := grpc.NewServer(identity.ServerOptions()...)
 	responder.Register(server)
@@ -96,7 +102,7 @@ func Run(ctx context.Context, c *Config) error {
 }
 
 // elements are what this endpoint adds to the chain that all endpoints have.
-func (c *Config) elements(ctx context.Context, end context.CancelCauseFunc) []networkservice.NetworkServiceServer {
+func (c *Config) elements(ctx context.Context, end context.CancelCauseFunc, pod *pod) []networkservice.NetworkServiceServer {
 	var elements []networkservice.NetworkServiceServer
 	if c.IdleTimeout > 0 {
 		elements = append(elements, onidle.NewServer(ctx, func() {
@@ -110,13 +116,27 @@ func (c *Config) elements(ctx context.Context, end context.CancelCauseFunc) []ne
 	return append(elements,
 		groupipam.NewServer(c.CIDRPrefix, groupipam.WithCustomIPAMServer(c.ipam)),
 		policyroute.NewServer(watchPolicies(ctx, c.PBRConfigPath)),
-		mechanisms.NewServer(map[string]networkservice.NetworkServiceServer{
-			kernel.MECHANISM: kernelmechanism.NewServer(),
-			noop.MECHANISM:   null.NewServer(),
-		}),
+		mechanisms.NewServer(c.mechanisms(pod)),
 		dnscontext.NewServer(c.DNSConfigs...),
 		sendfd.NewServer(),
 	)
+}
+
+// mechanisms are the elements for what the endpoint takes.
+func (c *Config) mechanisms(pod *pod) map[string]networkservice.NetworkServiceServer {
+	elements := map[string]networkservice.NetworkServiceServer{noop.MECHANISM: null.NewServer()}
+	for _, mechanism := range c.Mechanism {
+		switch strings.ToLower(mechanism) {
+		case kernelName:
+			elements[kernel.MECHANISM] = kernelmechanism.NewServer()
+			if c.INETServices {
+				elements[kernel.MECHANISM] = chain.NewNetworkServiceServer(kernelmechanism.NewServer(), pod.newServicesServer())
+			}
+		case memifName:
+			elements[memif.MECHANISM] = podmemif.NewServer(&pod.memifs)
+		}
+	}
+	return elements
 }
 
 func (c *Config) ipam(prefixes ...*net.IPNet) networkservice.NetworkServiceServer {
