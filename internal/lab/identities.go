@@ -4,6 +4,7 @@ package lab
 
 import (
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/nsm-afxdp/forwarder/internal/spiffe"
@@ -13,6 +14,8 @@ import (
 // API socket of its own.
 type identities struct {
 	authority *spiffe.Authority
+
+	mu        sync.Mutex
 	workloads map[string]*spiffe.Workload
 }
 
@@ -28,6 +31,8 @@ func newIdentities(ttl time.Duration) (*identities, error) {
 // A program that starts again finds the same one.
 func (i *identities) add(dir, name string) (string, error) {
 	path := filepath.Join(dir, name+".spiffe.sock")
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	if w, ok := i.workloads[path]; ok {
 		return w.URL(), nil
 	}

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -51,7 +52,8 @@ type Config struct {
 	SVIDLifetime time.Duration
 }
 
-// Lab is two nodes and what runs on them.
+// Lab is two nodes and what runs on them. Pods may be made, and programs started in
+// them, by several goroutines at the same time.
 type Lab struct {
 	Config
 	// Dir holds sockets and logs.
@@ -62,11 +64,15 @@ type Lab struct {
 
 	name       string
 	identities *identities
-	pods       []*Namespace
-	processes  []*Process
 	ether      *ethernetSwitch // nil unless Config.Switch
-	vlanHosts  int
-	closers    []func() error
+
+	// What pods are made of may be added by several goroutines.
+	mu            sync.Mutex
+	pods          []*Namespace
+	processes     []*Process
+	vlanHosts     int
+	vlanEndpoints int
+	closers       []func() error
 }
 
 // Node is a network namespace with an uplink.
@@ -163,6 +169,8 @@ func (n *Node) Pod(name string) (*Namespace, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.lab.mu.Lock()
+	defer n.lab.mu.Unlock()
 	n.lab.pods = append(n.lab.pods, ns)
 	return ns, nil
 }
@@ -170,11 +178,13 @@ func (n *Node) Pod(name string) (*Namespace, error) {
 // RemovePod kills the pod's processes and removes its namespace, as a kubelet
 // would.
 func (l *Lab) RemovePod(pod *Namespace) error {
-	for _, p := range l.processes {
+	for _, p := range l.Processes() {
 		if p.netns == pod.Path {
 			p.Kill()
 		}
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.pods = slices.DeleteFunc(l.pods, func(n *Namespace) bool { return n == pod })
 	return pod.remove()
 }
@@ -215,4 +225,8 @@ func Ping(ctx context.Context, from *Namespace, to netip.Addr, count int) (strin
 }
 
 // Processes are all that were started, in that order.
-func (l *Lab) Processes() []*Process { return l.processes }
+func (l *Lab) Processes() []*Process {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.processes)
+}

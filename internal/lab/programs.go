@@ -242,6 +242,8 @@ func (n *Node) process(in *Namespace, name string, env map[string]string) (*Proc
 	for k, v := range env {
 		p.env = append(p.env, k+"="+v)
 	}
+	n.lab.mu.Lock()
+	defer n.lab.mu.Unlock()
 	n.lab.processes = append(n.lab.processes, p)
 	return p, nil
 }

@@ -20,10 +20,12 @@ func (k *Linked) startVLAN(ctx context.Context, l *Lab) (err error) {
 		return err
 	}
 	n := l.Nodes[1]
-	port := vlanEndpointPort + l.vlanHosts - 1
+	l.mu.Lock()
+	port := vlanEndpointPort + l.vlanEndpoints
+	l.vlanEndpoints++
+	l.mu.Unlock()
 	p, err := n.process(n.Namespace, "nse-"+k.Service, map[string]string{
 		"NSM_NAME":             "nse-" + k.Service,
-		"NSM_MECHANISM":        "vlan",
 		"NSM_CONNECT_TO":       l.registryURL(),
 		"NSM_LISTEN_ON":        "tcp://" + net.JoinHostPort(n.Addr.String(), fmt.Sprint(port)),
 		"NSM_SERVICES":         fmt.Sprintf("%s { vlan: %d; via: gw1 }", k.Service, k.VLAN),

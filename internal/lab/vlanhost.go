@@ -34,6 +34,8 @@ func (l *Lab) AddVLANHost(id uint16, addrs ...netip.Prefix) (*VLANHost, error) {
 	if l.ether == nil {
 		return nil, errors.New("add a VLAN host: the lab has no switch: set Config.Switch")
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.vlanHosts++
 	ns, err := newNamespace(fmt.Sprintf("%s-vlan%d-host%d", l.name, id, l.vlanHosts))
 	if err != nil {
