@@ -3,12 +3,15 @@
 package usecases
 
 import (
+	"errors"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/stretchr/testify/require"
 
 	"github.com/nsm-afxdp/forwarder/internal/lab"
+	"github.com/nsm-afxdp/forwarder/internal/usecase"
 )
 
 // The kernel plane has no memif. A client that wants nothing else learns so and
@@ -24,4 +27,49 @@ func TestAClientThatInsistsOnMemifIsToldWhyThereIsNone(t *testing.T) {
 	require.NoError(t, nsc.Stop(5*time.Second))
 	require.Empty(t, links(t, nsc.Pod))
 	k.requirePing(t)
+}
+
+// Programs with memif find their peer again, and VLANs are held again, when a
+// forwarder dies and comes back: the next refresh has it make everything anew.
+func TestMemifAndVLANOutliveAForwarder(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, lab.Config{Planes: [2]string{"embedded", "embedded"}, Switch: true})
+	var ways []lab.Way
+	for _, name := range []string{
+		"Kernel2Memif", "Memif2Kernel", "Kernel2Ethernet2Memif", "Memif2Ethernet2Kernel", "Memif2IP2Kernel", "Kernel2RVlan",
+	} {
+		c, err := usecase.Find(name)
+		require.NoError(t, err)
+		k, err := l.Link(within(t, 20*time.Second), c, nil)
+		if errors.Is(err, ebpf.ErrNotSupported) {
+			t.Logf("without %s: %v", name, err)
+			continue
+		}
+		require.NoError(t, err)
+		require.NoError(t, k.Client.AwaitConnected(within(t, 20*time.Second)))
+		for _, w := range k.Ways() {
+			if !w.Memif {
+				ways = append(ways, w)
+			}
+		}
+	}
+	requireAll := func() {
+		t.Helper()
+		for _, w := range ways {
+			eventually(t, 20*time.Second, w.Command(), func() bool {
+				_, err := w.PingLossless(within(t, 10*time.Second), 3, 56)
+				return err == nil
+			})
+		}
+	}
+	requireAll()
+	for _, n := range l.Nodes {
+		joined := len(statusOf(t, n).Links)
+		n.Forwarder.Kill()
+		require.NoError(t, n.RestartForwarder(within(t, 10*time.Second)))
+		requireAll()
+		eventually(t, 10*time.Second, "the connections before the restart are gone", func() bool {
+			return len(statusOf(t, n).Links) == joined
+		})
+	}
 }
