@@ -61,8 +61,10 @@ func (c *comparison) figure(m measurement) Figure {
 type bench struct {
 	closers
 	ctx      context.Context
+	bin      string
 	duration time.Duration
 	requests int
+	quick    bool
 
 	mesh      func() (*mesh, error)
 	peers     func() (*peers, error)
@@ -73,7 +75,7 @@ type bench struct {
 }
 
 func newBench(ctx context.Context, bin string, o *options) *bench {
-	b := &bench{ctx: ctx, duration: time.Duration(o.seconds * float64(time.Second)), requests: 100}
+	b := &bench{ctx: ctx, bin: bin, duration: time.Duration(o.seconds * float64(time.Second)), requests: 100, quick: o.quick}
 	if o.quick {
 		b.requests = 20
 	}
@@ -209,7 +211,8 @@ func (b *bench) comparisons() []*comparison {
 		}
 	}
 	rows = append(rows, b.footprint()...)
-	return append(rows, b.connections()...)
+	rows = append(rows, b.connections()...)
+	return append(rows, b.crowd()...)
 }
 
 // connections are the rows about the control plane.
@@ -294,14 +297,16 @@ const generatorWords = "UDP datagrams in Ethernet frames of %d bytes, one flow, 
 const searchWords = "most: the highest rate delivered at any offered rate; loss-free: the highest rate with less than 0.1 %% loss; trials of %.1f s"
 
 func (b *bench) rates(get func() (*path, error), size int) measurement {
-	return b.on(get, fmt.Sprintf(generatorWords+"Generator on any CPU; "+searchWords, size, b.trial().Seconds()), func(p *path) (values, error) {
-		f, stop, err := podToPod(p, size)
-		if err != nil {
-			return nil, err
-		}
-		defer stop()
-		return f.measureRates(b.ctx, b.trial())
-	})
+	return b.on(get, fmt.Sprintf(generatorWords+"Generator on any CPU; "+searchWords, size, b.trial().Seconds()), func(p *path) (values, error) { return b.measureRates(p, size) })
+}
+
+func (b *bench) measureRates(p *path, size int) (values, error) {
+	f, stop, err := podToPod(p, size)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	return f.measureRates(b.ctx, b.trial())
 }
 
 // trial is how long packets are offered at one rate.
@@ -401,13 +406,8 @@ func (b *bench) idle() measurement {
 	d := 2 * b.duration
 	return b.on(b.ourVXLAN, fmt.Sprintf("The forwarder of the client's node over %.0f s, with three connections that carry nothing", d.Seconds()),
 		func(p *path) (values, error) {
-			before, err := processTime(p.pids[0])
-			if err != nil {
-				return nil, err
-			}
-			time.Sleep(d)
-			after, err := processTime(p.pids[0])
-			return values{"% of a core": 100 * (after - before).Seconds() / d.Seconds()}, err
+			used, err := idleTime(p.pids[0], d)
+			return values{"% of a core": used}, err
 		})
 }
 

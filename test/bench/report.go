@@ -152,6 +152,10 @@ func ratio(v float64) *aim {
 	return &aim{fmt.Sprintf("ratio ≥ %g", v), func(r *Row) bool { return r.Ratio >= v }}
 }
 
+func atMost(v float64) *aim {
+	return &aim{fmt.Sprintf("ratio ≤ %g", v), func(r *Row) bool { return r.Ratio <= v }}
+}
+
 func (r *Row) judge(a *aim) {
 	both := r.Ours.valid() && (r.Peer == nil || r.Peer.valid())
 	if both && r.Peer != nil && r.Peer.Value != 0 {

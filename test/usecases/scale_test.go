@@ -3,7 +3,6 @@
 package usecases
 
 import (
-	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -61,7 +60,8 @@ func TestAThousandConnections(t *testing.T) {
 	}
 	for i := 0; i < count; i += pinged {
 		s := f.Standing[i]
-		to := netip.MustParsePrefix(s.GetContext().GetIpContext().GetDstIpAddrs()[0]).Addr()
+		_, to, err := requester.Addresses(s.Connection)
+		require.NoError(t, err)
 		out, err := lab.Ping(ctx, s.Pod.Namespace, to, 3)
 		require.NoError(t, err, "connection %d, %s", i, s.Kind.Name)
 		require.Contains(t, out, " 0% packet loss")

@@ -50,8 +50,9 @@ type Fleet struct {
 // Standing is one connection of a Fleet.
 type Standing struct {
 	*networkservice.Connection
-	Kind Kind
-	Pod  *Pod
+	Kind     Kind
+	Pod      *Pod
+	Endpoint *lab.Endpoint
 	// Took is how long the request took.
 	Took time.Duration
 }
@@ -111,12 +112,12 @@ func (f *Fleet) Grow(ctx context.Context, count, atOnce int) error {
 // make makes the connection of that number.
 func (f *Fleet) make(ctx context.Context, number int) (Standing, error) {
 	pod, k := f.pods[number/perPod], number%len(Kinds)
-	service := serviceName(k, number/len(Kinds)%endpointsPer)
-	conn, took, err := f.Request(ctx, pod.Kernel(fmt.Sprintf("fleet-%d", number), service, fmt.Sprintf("nsm-%d", number)))
+	e := number / len(Kinds) % endpointsPer
+	conn, took, err := f.Request(ctx, pod.Kernel(fmt.Sprintf("fleet-%d", number), serviceName(k, e), fmt.Sprintf("nsm-%d", number)))
 	if err != nil {
 		return Standing{}, err
 	}
-	return Standing{Connection: conn, Kind: Kinds[k], Pod: pod, Took: took}, nil
+	return Standing{Connection: conn, Kind: Kinds[k], Pod: pod, Endpoint: f.Endpoints[k][e], Took: took}, nil
 }
 
 // Shrink closes the youngest connections until count are left, atOnce of them at

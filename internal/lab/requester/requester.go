@@ -8,6 +8,7 @@ package requester
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -127,6 +128,23 @@ func (r *Requester) Request(ctx context.Context, request *networkservice.Network
 		return nil, 0, fmt.Errorf("request connection %s to %s: %w", request.GetConnection().GetId(), request.GetConnection().GetNetworkService(), err)
 	}
 	return conn, time.Since(started), nil
+}
+
+// Addresses are the first ones of the connection's two ends.
+func Addresses(conn *networkservice.Connection) (client, endpoint netip.Addr, err error) {
+	ip := conn.GetContext().GetIpContext()
+	both := [2]netip.Addr{}
+	for i, addrs := range [2][]string{ip.GetSrcIpAddrs(), ip.GetDstIpAddrs()} {
+		if len(addrs) == 0 {
+			return netip.Addr{}, netip.Addr{}, fmt.Errorf("connection %s has no addresses", conn.GetId())
+		}
+		p, err := netip.ParsePrefix(addrs[0])
+		if err != nil {
+			return netip.Addr{}, netip.Addr{}, fmt.Errorf("connection %s: %w", conn.GetId(), err)
+		}
+		both[i] = p.Addr()
+	}
+	return both[0], both[1], nil
 }
 
 // Release closes a connection and returns how long that took.
