@@ -80,7 +80,7 @@ func newBench(ctx context.Context, bin string, o *options) *bench {
 		b.requests = 20
 	}
 	b.mesh = sync.OnceValues(func() (*mesh, error) {
-		m, stop, err := startMesh(ctx, bin)
+		m, stop, err := startMesh(ctx, bin, "embedded")
 		if err == nil {
 			b.add(stop)
 		}
@@ -211,6 +211,7 @@ func (b *bench) comparisons() []*comparison {
 		}
 	}
 	rows = append(rows, b.footprint()...)
+	rows = append(rows, b.kernelPlane()...)
 	rows = append(rows, b.connections()...)
 	return append(rows, b.crowd()...)
 }

@@ -19,18 +19,32 @@ type mesh struct {
 }
 
 const meshSetup = "two network namespaces as nodes, joined by a veth pair of MTU 1500; " +
-	"registry, nsmgr and our forwarder with the embedded plane on each; %s"
+	"registry, nsmgr and our forwarder with the %s plane on each; %s"
 
-// startMesh runs it all.
-func startMesh(ctx context.Context, bin string) (_ *mesh, stop func() error, err error) {
+// meshWords say what the paths of a plane are made of.
+var meshWords = map[string]struct{ vxlan, wireguard, local string }{
+	"embedded": {
+		"client pod and endpoint pod on different nodes, payload ETHERNET: TAP, forwarder, VXLAN over AF_XDP, forwarder, TAP",
+		"client pod and endpoint pod on different nodes, payload IP: TUN, forwarder, WireGuard over AF_XDP, forwarder, TUN",
+		"client pod and endpoint pod on one node, payload ETHERNET: a veth pair that the forwarder made",
+	},
+	"kernel": {
+		"client pod and endpoint pod on different nodes, payload ETHERNET: a VXLAN device of Linux in each pod that the forwarder made",
+		"client pod and endpoint pod on different nodes, payload IP: a WireGuard device of Linux in each pod, or where Linux has none the forwarder's wireguard-go on a TUN and a UDP socket",
+		"client pod and endpoint pod on one node, payload ETHERNET: a veth pair that the forwarder made",
+	},
+}
+
+// startMesh runs it all, with a plane by its name.
+func startMesh(ctx context.Context, bin, plane string) (_ *mesh, stop func() error, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	l, err := lab.New(lab.Config{Tag: "bench", Bin: bin})
+	l, err := lab.New(lab.Config{Tag: "bench", Bin: bin, Planes: [2]string{plane, plane}})
 	if err != nil {
 		return nil, nil, err
 	}
 	m := &mesh{lab: l}
-	if err := m.start(ctx); err != nil {
+	if err := m.start(ctx, plane); err != nil {
 		for _, p := range l.Processes() {
 			err = fmt.Errorf("%w\n--- %s ---\n%s", err, p.Name, p.Tail(5))
 		}
@@ -40,11 +54,11 @@ func startMesh(ctx context.Context, bin string) (_ *mesh, stop func() error, err
 	return m, l.Close, nil
 }
 
-func (m *mesh) start(ctx context.Context) error {
+func (m *mesh) start(ctx context.Context, plane string) error {
 	if err := m.lab.Start(ctx); err != nil {
 		return err
 	}
-	near, far := m.lab.Nodes[0], m.lab.Nodes[1]
+	near, far, words := m.lab.Nodes[0], m.lab.Nodes[1], meshWords[plane]
 	for _, c := range []struct {
 		path    **path
 		service string
@@ -53,12 +67,9 @@ func (m *mesh) start(ctx context.Context) error {
 		node    *lab.Node
 		words   string
 	}{
-		{&m.vxlan, "kernel2ethernet2kernel", "ETHERNET", "172.16.1", far,
-			"client pod and endpoint pod on different nodes, payload ETHERNET: TAP, forwarder, VXLAN over AF_XDP, forwarder, TAP"},
-		{&m.wireguard, "kernel2ip2kernel", "IP", "172.16.2", far,
-			"client pod and endpoint pod on different nodes, payload IP: TUN, forwarder, WireGuard over AF_XDP, forwarder, TUN"},
-		{&m.local, "kernel2kernel", "ETHERNET", "172.16.3", near,
-			"client pod and endpoint pod on one node, payload ETHERNET: a veth pair that the forwarder made"},
+		{&m.vxlan, "kernel2ethernet2kernel", "ETHERNET", "172.16.1", far, words.vxlan},
+		{&m.wireguard, "kernel2ip2kernel", "IP", "172.16.2", far, words.wireguard},
+		{&m.local, "kernel2kernel", "ETHERNET", "172.16.3", near, words.local},
 	} {
 		nse, err := c.node.StartEndpoint(ctx, "nse-"+c.service, lab.Service{Name: c.service, Payload: c.payload, CIDR: c.subnet + ".100/31"}, nil)
 		if err != nil {
@@ -74,7 +85,7 @@ func (m *mesh) start(ctx context.Context) error {
 			return err
 		}
 		m.nsc, m.nse = nsc.Process, nse.Process
-		*c.path, err = newPath(fmt.Sprintf(meshSetup, c.words), nsc.Pod.Path, c.subnet+".101", nse.Pod.Path, c.subnet+".100",
+		*c.path, err = newPath(fmt.Sprintf(meshSetup, plane, c.words), nsc.Pod.Path, c.subnet+".101", nse.Pod.Path, c.subnet+".100",
 			near.Forwarder.PID(), far.Forwarder.PID())
 		if err != nil {
 			return err

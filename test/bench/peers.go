@@ -92,6 +92,26 @@ func (p *peers) vxlan(ctx context.Context) (*path, error) {
 	return newPath(fmt.Sprintf(peerSetup, "veth, Linux bridge and VXLAN device on each node, MTU 1450"), near.Path, "172.16.1.101", far.Path, "172.16.1.100")
 }
 
+// device is a VXLAN device in either pod, as the kernel plane makes them.
+func (p *peers) device(ctx context.Context) (*path, error) {
+	near, far, err := p.pods("device")
+	if err != nil {
+		return nil, err
+	}
+	for i, pod := range []*lab.Namespace{near, far} {
+		n, peer := p.lab.Nodes[i], p.lab.Nodes[1-i]
+		err := errors.Join(
+			ip(ctx, n.Path, fmt.Sprintf(`link add nsm-1 mtu 1450 type vxlan id 78 local %s remote %s dstport 4789 dev %s ttl 64 df set nolearning
+				link set nsm-1 netns %s`, n.Addr, peer.Addr, lab.UplinkName, pod.Name)),
+			ip(ctx, pod.Path, fmt.Sprintf(`addr add 172.16.1.%d/24 dev nsm-1
+				link set nsm-1 up`, 101-i)))
+		if err != nil {
+			return nil, err
+		}
+	}
+	return newPath(fmt.Sprintf(peerSetup, "a VXLAN device of MTU 1450, made on the node and moved into the pod by ip(8)"), near.Path, "172.16.1.101", far.Path, "172.16.1.100")
+}
+
 // veth is a bare veth pair between two pods, of the MTU that a local connection
 // has: with larger segments several streams are slower here.
 func (p *peers) veth(ctx context.Context) (*path, error) {
