@@ -90,11 +90,14 @@ func (i *memifInside) begin(c *memif.Conn) error {
 
 func (i *memifInside) end() {
 	i.mu.Lock()
-	defer i.mu.Unlock()
+	bell := i.bell
 	if i.conn != nil {
-		_ = i.bell.Close() // Read returns from waiting for it
 		i.queue.Release()
 		i.conn, i.queue, i.bell, i.raw = nil, nil, nil, nil
+	}
+	i.mu.Unlock()
+	if bell != nil {
+		_ = bell.Close() // when Read has returned from waiting for it
 	}
 }
 
@@ -126,10 +129,17 @@ func (i *memifInside) Read(bufs [][]byte, sizes []int, offset int) (int, error) 
 		if i.n > 0 {
 			return i.n, nil
 		}
-		if err != nil {
-			conn.Fail("descriptor of ring cannot be waited for") // if end has not just closed it
+		if err != nil && i.reads(conn) {
+			conn.Fail("descriptor of ring cannot be waited for")
 		}
 	}
+}
+
+// reads tells whether a connection is still the one to read.
+func (i *memifInside) reads(c *memif.Conn) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.conn == c
 }
 
 // tryRead copies packets, or has the caller wait for some.

@@ -11,12 +11,12 @@ import (
 )
 
 // A peer that did not just leave, but broke the protocol, say, has to wait for
-// penalty: ending its connection costs a worker as much as 20 ms (the doorbell's
+// Plane.penalty: ending its connection costs a worker as much as 20 ms (the doorbell's
 // patience), which it is not to pay again and again. Nor is a peer welcome more
 // often than every interval.
 const (
-	penalty  = time.Second
-	interval = 100 * time.Millisecond
+	memifPenalty  = time.Second
+	memifInterval = 100 * time.Millisecond
 )
 
 // serve connects one peer after another. It is a goroutine of the port.
@@ -27,7 +27,7 @@ func (m *memifPort) serve(ctx context.Context) {
 		if err != nil {
 			return // closed
 		}
-		next := time.Now().Add(interval)
+		next := time.Now().Add(memifInterval)
 		m.plane.logf("connection %s: %s: %q is there, with %d rings to us and %d from us",
 			m.id, m.port, conn.Peer().Name, len(conn.Rx()), len(conn.Tx()))
 		if err = m.begin(conn); err == nil {
@@ -44,7 +44,7 @@ func (m *memifPort) serve(ctx context.Context) {
 		m.plane.logf("connection %s: %s: %v", m.id, m.port, err)
 		var said *memif.DisconnectError
 		if !errors.Is(err, memif.ErrPeerGone) && !errors.As(err, &said) {
-			next = time.Now().Add(penalty)
+			next = time.Now().Add(m.plane.penalty)
 		}
 		select {
 		case <-time.After(time.Until(next)):

@@ -10,6 +10,7 @@ import (
 	"sort"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nsm-afxdp/forwarder/pkg/packet"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
@@ -57,6 +58,7 @@ type Plane struct {
 
 	throughWorkers bool // memif to memif
 	memifRings     int
+	penalty        time.Duration // of bad memif peers
 
 	tables sync.Mutex // serialises changes of table
 	table  atomic.Pointer[table]
@@ -78,6 +80,7 @@ func New(cfg Config) (*Plane, error) {
 	}
 	p := &Plane{uplink: cfg.Uplink, log: cfg.Log, fail: cfg.fail, links: make(map[string]*link)}
 	p.throughWorkers, p.memifRings = cfg.MemifThroughWorkers, max(cfg.MemifRings, 1)
+	p.penalty = memifPenalty
 	p.tagged.prepare = cfg.ReceiveVLANs
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
