@@ -28,6 +28,7 @@ func pristine(t *testing.T, p *Plane, fds int, node *namespace, pods ...*namespa
 	require.Empty(t, p.Links())
 	require.Empty(t, p.links)
 	require.Empty(t, p.claims)
+	require.Empty(t, p.wgPorts)
 	require.Empty(t, p.hubs.all)
 	require.Equal(t, []string{"eth0"}, node.links(t))
 	require.NotContains(t, node.run(t, "ss", "-Huln"), ":51820")
@@ -41,7 +42,7 @@ func TestFailedStepsLeaveNothing(t *testing.T) {
 	u := newUnderlay(t)
 	var steps []string
 	failing := -1
-	p := u.start(t, 0, addrs4, func(c *Config) {
+	fail := func(c *Config) {
 		c.fail = func(step string) error {
 			steps = append(steps, step)
 			if len(steps)-1 == failing {
@@ -49,18 +50,27 @@ func TestFailedStepsLeaveNothing(t *testing.T) {
 			}
 			return nil
 		}
-	})
+	}
+	// Where Linux has no WireGuard, it is the same for both.
+	p, without := u.start(t, 0, addrs4, fail), u.start(t, 0, addrs4, fail, userspace)
+	wireguard := 5
+	if p.wgDevices {
+		wireguard = 7
+	}
 	pods := [2]*namespace{newNamespace(t), newNamespace(t)}
 	fds := len(descriptors(t))
 	for id, endpoint := range map[string]struct {
+		plane   *Plane
 		payload plane.Payload
 		port    plane.Port
 		steps   int
 	}{
-		"vxlan":     {plane.Ethernet, tunnel(0, vni, addrs4), 6},
-		"veth":      {plane.Ethernet, pods[1].port(t, "nse-1"), 4},
-		"wireguard": {plane.IP, guarded(0, 1, addrs4, false), 5},
+		"vxlan":        {p, plane.Ethernet, tunnel(0, vni, addrs4), 6},
+		"veth":         {p, plane.Ethernet, pods[1].port(t, "nse-1"), 4},
+		"wireguard":    {p, plane.IP, guarded(0, 1, addrs4, false), wireguard},
+		"wireguard-go": {without, plane.IP, guarded(0, 1, addrs4, false), 5},
 	} {
+		p := endpoint.plane
 		c := &plane.Connection{ID: id, Payload: endpoint.payload, Client: pods[0].port(t, "nsm-1"), Endpoint: endpoint.port}
 		failing, steps = -1, nil
 		_, err := p.Join(t.Context(), c)

@@ -51,16 +51,22 @@ func TestRemote(t *testing.T) {
 		{"IPv4", addrs4, map[plane.Payload]int{plane.Ethernet: 1450, plane.IP: 1440}},
 		{"IPv6", addrs6, map[plane.Payload]int{plane.Ethernet: 1430, plane.IP: 1420}},
 	} {
-		for _, peer := range []string{"kernel", "embedded"} {
-			t.Run(fmt.Sprintf("over %s to %s plane", underlay.name, peer), func(t *testing.T) {
+		for _, peer := range []string{"kernel plane", "kernel plane without WireGuard", "embedded plane"} {
+			t.Run(fmt.Sprintf("over %s to %s", underlay.name, peer), func(t *testing.T) {
 				u := newUnderlay(t)
-				planes := [2]plane.Plane{u.start(t, 0, underlay.addrs)}
-				if peer == "kernel" {
+				ours := u.start(t, 0, underlay.addrs)
+				planes := [2]plane.Plane{ours}
+				payloads := []plane.Payload{plane.Ethernet, plane.IP}
+				switch peer {
+				case "kernel plane":
 					planes[1] = u.start(t, 1, underlay.addrs)
-				} else {
+				case "embedded plane":
 					planes[1] = u.startEmbedded(t, 1, underlay.addrs)
+				default:
+					ours.needWireGuard(t) // or it is the same as the first
+					planes[1], payloads = u.start(t, 1, underlay.addrs, userspace), []plane.Payload{plane.IP}
 				}
-				for _, payload := range []plane.Payload{plane.Ethernet, plane.IP} {
+				for _, payload := range payloads {
 					for _, first := range []int{0, 1} {
 						t.Run(fmt.Sprintf("%s, node %d first", payload, first), func(t *testing.T) {
 							c := connect(t, planes, underlay.addrs, payload, first)
@@ -95,8 +101,8 @@ func (c *pair) require(t *testing.T, mtu int) {
 	} {
 		require.GreaterOrEqual(t, count, uint64(53), way) // the pings
 	}
-	stream(t, c.pods[0], c.pods[1], "10.7.0.2", 8<<20)
-	stream(t, c.pods[1], c.pods[0], "fd07::1", 8<<20)
+	stream(t, c.pods[0], c.pods[1], "10.7.0.2", 2<<20)
+	stream(t, c.pods[1], c.pods[0], "fd07::1", 2<<20)
 }
 
 // requireTooBig sends one byte more than the MTU, which must not be sent.
@@ -131,17 +137,44 @@ func TestLocal(t *testing.T) {
 	}
 }
 
-// All tunnels of a node share one UDP port, each with keys of its own.
 func TestManyTunnels(t *testing.T) {
+	t.Run("wireguard-go", func(t *testing.T) {
+		u := newUnderlay(t)
+		planes := [2]*Plane{u.start(t, 0, addrs4, userspace), u.start(t, 1, addrs4, userspace)}
+		testManyTunnels(t, planes, func() {
+			require.Len(t, planes[0].hubs.all, 1, "all tunnels of a node share one UDP port")
+		})
+		require.Empty(t, planes[0].hubs.all)
+	})
+	t.Run("Linux's WireGuard", func(t *testing.T) {
+		u := newUnderlay(t)
+		planes := [2]*Plane{u.start(t, 0, addrs4), u.start(t, 1, addrs4)}
+		planes[0].needWireGuard(t)
+		testManyTunnels(t, planes, func() { require.Empty(t, planes[0].hubs.all) })
+		require.Empty(t, planes[0].wgPorts)
+	})
+}
+
+func testManyTunnels(t *testing.T, planes [2]*Plane, joined func()) {
 	const n = 5
-	u := newUnderlay(t)
-	planes := [2]*Plane{u.start(t, 0, addrs4), u.start(t, 1, addrs4)}
 	var pods [2][n]*namespace
+	// Ports are agreed on before a tunnel is made.
+	var ports [2][n]uint16
+	for i := range ports {
+		for k := range ports[i] {
+			var err error
+			ports[i][k], err = planes[i].WireGuardPort(fmt.Sprint(plane.IP, k))
+			require.NoError(t, err)
+		}
+	}
 	for _, i := range []int{1, 0} {
 		for k := range n {
 			pods[i][k] = newNamespace(t)
 			for _, payload := range []plane.Payload{plane.IP, plane.Ethernet} {
-				var port plane.Port = guarded(i, byte(k), addrs4, i == 0)
+				end := guarded(i, byte(k), addrs4, i == 0)
+				end.Local = netip.AddrPortFrom(end.Local.Addr(), ports[i][k])
+				end.Remote = netip.AddrPortFrom(end.Remote.Addr(), ports[1-i][k])
+				var port plane.Port = end
 				if payload == plane.Ethernet {
 					port = tunnel(i, uint32(k), addrs4)
 				}
@@ -159,11 +192,10 @@ func TestManyTunnels(t *testing.T) {
 		pods[1][k].ping(t, "10.8.0.1")
 	}
 	require.Len(t, planes[0].Links(), 2*n)
-	require.Len(t, planes[0].hubs.all, 1)
+	joined()
 	require.NoError(t, planes[0].Leave(t.Context(), "IP0"))
 	pods[0][1].ping(t, "10.7.0.2")
 	require.NoError(t, planes[0].Close())
-	require.Empty(t, planes[0].hubs.all)
 	for k := range n {
 		require.Empty(t, pods[0][k].links(t))
 	}
@@ -218,7 +250,7 @@ func TestJoinAgain(t *testing.T) {
 	})
 	t.Run("WireGuard replaces that", func(t *testing.T) {
 		conn.Payload, conn.Endpoint = plane.IP, guarded(0, 1, addrs4, false)
-		require.Equal(t, "wireguard-go", join(t).Path)
+		require.Equal(t, p.wireguardPath(), join(t).Path)
 		require.Empty(t, near.links(t))
 	})
 	t.Run("leaving twice is no error", func(t *testing.T) {
@@ -247,7 +279,11 @@ func TestConcurrently(t *testing.T) {
 		case 1:
 			c.Endpoint = pods[1].port(t, fmt.Sprint("nse-", id))
 		default:
-			c.Payload, c.Endpoint = plane.IP, guarded(0, byte(id), addrs4, false)
+			end := guarded(0, byte(id), addrs4, false)
+			port, err := p.WireGuardPort(c.ID)
+			require.NoError(t, err)
+			end.Local = netip.AddrPortFrom(end.Local.Addr(), port)
+			c.Payload, c.Endpoint = plane.IP, end
 		}
 		group.Go(func() {
 			for range 5 {

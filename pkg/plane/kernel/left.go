@@ -14,7 +14,7 @@ import (
 )
 
 // Recall tells that an earlier process has joined a pod's interface for a
-// connection. The pod's NetNS may be empty.
+// connection. The pod's NetNS may be empty: then a process in it is looked for.
 func (p *Plane) Recall(id string, pod plane.Kernel) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -38,11 +38,11 @@ func (p *Plane) Left(id string) plane.Port {
 }
 
 func (p *Plane) left(pod plane.Kernel) (plane.Port, error) {
-	// Where the earlier process had the namespace says nothing.
-	pod.NetNS = ""
-	for pid := range netns.Processes(pod.Device, pod.Inode) {
-		pod.NetNS = netns.Of(pid)
-		break
+	if pod.NetNS == "" {
+		for pid := range netns.Processes(pod.Device, pod.Inode) {
+			pod.NetNS = netns.Of(pid)
+			break
+		}
 	}
 	if pod.NetNS == "" {
 		return nil, nil // the pod is gone

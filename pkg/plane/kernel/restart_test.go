@@ -60,11 +60,7 @@ func TestAdoption(t *testing.T) {
 		// end leaves the plane.
 		end func(t *testing.T, p *Plane)
 	}{
-		{"after a kill", func(_ *testing.T, p *Plane) {
-			p.mu.Lock()
-			clear(p.links)
-			p.mu.Unlock()
-		}},
+		{"after a kill", func(_ *testing.T, p *Plane) { p.forgetAll() }},
 		{"after Close with KeepLinks", func(t *testing.T, p *Plane) { require.NoError(t, p.Close()) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -128,6 +124,7 @@ func TestAdoption(t *testing.T) {
 				c.end(t, last)
 				last = u.start(t, 0, addrs4)
 				moved.Payload, moved.Endpoint = plane.IP, guarded(0, 1, addrs4, false)
+				last.wgDevices = false
 				_, err = last.Join(t.Context(), &moved)
 				require.NoError(t, err)
 				require.NoError(t, last.Close())
@@ -142,12 +139,12 @@ func TestAdoption(t *testing.T) {
 func TestWireGuardAfterRestart(t *testing.T) {
 	u := newUnderlay(t)
 	keep := func(cfg *Config) { cfg.KeepLinks = true }
-	p, peer := u.start(t, 0, addrs4, keep), u.start(t, 1, addrs4)
+	p, peer := u.start(t, 0, addrs4, keep, userspace), u.start(t, 1, addrs4, userspace)
 	c := connect(t, [2]plane.Plane{p, peer}, addrs4, plane.IP, 1)
 	c.pods[0].ping(t, "10.7.0.2")
 	require.NoError(t, p.Close())
 	require.Empty(t, c.pods[0].links(t))
-	again := u.start(t, 0, addrs4)
+	again := u.start(t, 0, addrs4, userspace)
 	_, err := again.Join(t.Context(), &plane.Connection{
 		ID: "pod-0", Payload: plane.IP, Client: c.pods[0].port(t, "nsm-1"), Endpoint: guarded(0, 1, addrs4, true),
 	})

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
@@ -129,6 +130,12 @@ func newUnderlay(t testing.TB) *underlay {
 	for _, n := range u.nodes {
 		n.run(t, "ip", "link", "set", "eth0", "up")
 	}
+	for _, n := range u.nodes {
+		require.Eventually(t, func() bool {
+			l, err := n.handle.LinkByName("eth0")
+			return err == nil && l.Attrs().OperState == netlink.OperUp
+		}, 10*time.Second, time.Millisecond)
+	}
 	return u
 }
 
@@ -203,6 +210,25 @@ func keys(n byte) (k [2]struct{ private, public plane.Key }) {
 		k[i].private, k[i].public = plane.Key(seed), plane.Key(private.PublicKey().Bytes())
 	}
 	return k
+}
+
+// userspace has a plane do without Linux's WireGuard.
+func userspace(c *Config) { c.userspace = true }
+
+// needWireGuard skips the test on kernels without WireGuard.
+func (p *Plane) needWireGuard(t testing.TB) {
+	t.Helper()
+	if !p.wgDevices {
+		t.Skip(probeType("wireguard")(p.node))
+	}
+}
+
+// wireguardPath is what links over WireGuard say.
+func (p *Plane) wireguardPath() string {
+	if p.wgDevices {
+		return "kernel WireGuard"
+	}
+	return "wireguard-go"
 }
 
 // guarded is node i's end of the n-th WireGuard tunnel.
