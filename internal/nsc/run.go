@@ -24,6 +24,7 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/upstreamrefresh"
 	"github.com/networkservicemesh/sdk/pkg/tools/log"
 
+	"github.com/nsm-afxdp/forwarder/internal/podcontrol"
 	"github.com/nsm-afxdp/forwarder/internal/podmemif"
 	"github.com/nsm-afxdp/forwarder/internal/resolvconf"
 	"github.com/nsm-afxdp/forwarder/internal/service"
@@ -40,8 +41,9 @@ For each of NSM_NETWORK_SERVICES the pod gets a network interface to an endpoint
 that service, for as long as the program runs; dead endpoints are replaced. It runs
 in the pod's network namespace. Connections that an earlier run left are taken over.
 The interface is one of the kernel, or a memif with an IP stack in this process.`,
-		Config: c,
-		Run:    func(ctx context.Context) error { return Run(ctx, c) },
+		Config:   c,
+		Run:      func(ctx context.Context) error { return Run(ctx, c) },
+		Commands: podcontrol.Commands(podcontrol.ClientSocket),
 	}
 }
 
@@ -85,6 +87,12 @@ func Run(ctx context.Context, c *Config) (err error) {
 	}()
 	memifs := &podmemif.Connections{NegotiateOnly: !c.MemifStack}
 	defer memifs.Close()
+	commands, err := podcontrol.Listen(podcontrol.ClientSocket, memifs.Lookup)
+	if err != nil {
+		log.FromContext(ctx).Warnf("commands such as nsc ping use the kernel only: %v", err)
+	} else {
+		defer commands.Close()
+	}
 	connections := &connections{client: c.newClient(chainCtx, identity, names, memifs), timeout: c.RequestTimeout}
 	defer connections.close(chainCtx)
 

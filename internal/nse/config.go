@@ -64,7 +64,7 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("NSM_PAYLOAD=%q: want ETHERNET or IP", c.Payload)
 	}
 	for _, mechanism := range c.Mechanism {
-		if m := strings.ToLower(mechanism); m != kernelName && m != memifName {
+		if m := strings.ToLower(mechanism); m != kernelName && m != memifName && !c.isVLAN() {
 			return fmt.Errorf("NSM_MECHANISM=%q: want kernel, memif or both", mechanism)
 		}
 	}

@@ -34,6 +34,7 @@ import (
 	"github.com/networkservicemesh/sdk/pkg/networkservice/ipam/strictipam"
 	"github.com/networkservicemesh/sdk/pkg/tools/log"
 
+	"github.com/nsm-afxdp/forwarder/internal/podcontrol"
 	"github.com/nsm-afxdp/forwarder/internal/podmemif"
 	"github.com/nsm-afxdp/forwarder/internal/service"
 )
@@ -48,8 +49,9 @@ func Program() service.Program {
 Every client that connects gets a network interface to this pod and a pair of
 addresses. It runs in the pod's network namespace, in which the forwarder of the
 node makes the interfaces.`,
-		Config: c,
-		Run:    func(ctx context.Context) error { return Run(ctx, c) },
+		Config:   c,
+		Run:      func(ctx context.Context) error { return Run(ctx, c) },
+		Commands: podcontrol.Commands(podcontrol.EndpointSocket),
 	}
 }
 
@@ -76,6 +78,12 @@ func Run(ctx context.Context, c *Config) error {
 
 	pod := newPod(ctx, c)
 	defer pod.close()
+	commands, err := podcontrol.Listen(podcontrol.EndpointSocket, pod.memifs.Lookup)
+	if err != nil {
+		log.FromContext(ctx).Warnf("commands such as nse ping use the kernel only: %v", err)
+	} else {
+		defer commands.Close()
+	}
 	responder := endpoint.NewServer(ctx, identity.Tokens,
 		endpoint.WithName(c.Name),
 		endpoint.WithAuthorizeServer(authorize.NewServer()),

@@ -28,8 +28,8 @@ const (
 	ExitUsage = 2
 )
 
-// Program is a command without arguments that reads its configuration from the
-// environment.
+// Program is a command that reads its configuration from the environment. Without
+// arguments it runs.
 type Program struct {
 	// Name of the program's file.
 	Name string
@@ -39,6 +39,8 @@ type Program struct {
 	Config any
 	// Run does the work with Config filled in, until ctx ends; that is no error.
 	Run func(ctx context.Context) error
+	// Commands are other things to do with it, by name.
+	Commands []Command
 }
 
 // Main runs the program and ends the process with one of the exit codes. The context
@@ -73,14 +75,24 @@ func (p Program) Execute(ctx context.Context, args []string, stdout, stderr io.W
 			return err
 		},
 	}
+	for _, c := range p.Commands {
+		cmd.AddCommand(c.command(&code))
+	}
+	cmd.CompletionOptions.DisableDefaultCmd = true
+	cmd.SetHelpCommand(&cobra.Command{Hidden: true})
 	cmd.SetArgs(args)
 	cmd.SetOut(stdout)
 	cmd.SetErr(stderr)
-	if err := cmd.ExecuteContext(ctx); err != nil {
-		_, _ = fmt.Fprintf(stderr, "%s: %v\n", p.Name, err)
-		return code
+	err := cmd.ExecuteContext(ctx)
+	var exit ExitError
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.As(err, &exit):
+		return int(exit)
 	}
-	return ExitOK
+	_, _ = fmt.Fprintf(stderr, "%s: %v\n", p.Name, err)
+	return code
 }
 
 func (p Program) help() string {
