@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ type program struct {
 	iface    *memif.Interface
 	listener *memif.Listener
 	conn     *memif.Conn
+	taken    atomic.Uint64 // packets, by discard
 }
 
 // program starts the other end of a port.
