@@ -6,6 +6,9 @@ BIN := bin
 # The same for every build and test, so that they share the build cache.
 export CGO_ENABLED := 0
 export GOFLAGS := -trimpath
+# What labs of demo, test and bench move packets with unless they say: embedded or
+# kernel; empty for the forwarder's choice.
+export FORWARDING_PLANE
 PROGRAMS := forwarder nsmgr registry nsc nse
 # Modules of the tree, each with tests of its own.
 MODULES := .,compat/api,compat/genericsync,compat/grpcfd,compat/sdk
@@ -64,8 +67,8 @@ bench: deps build ## compare with the named peers in one run; results in out/ben
 	$(GO) run ./test/bench -bin $(BIN) -out out/bench.json
 
 .PHONY: demo
-demo: deps build ## link two nodes over AF_XDP and show it; root is needed
-	$(BIN)/forwarder demo
+demo: deps build ## link two nodes over AF_XDP and show it (USE_CASE=name,name); root is needed
+	$(BIN)/forwarder demo $(if $(USE_CASE),--use-case $(USE_CASE))
 
 .PHONY: lint
 lint: ## run golangci-lint and shellcheck

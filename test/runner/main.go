@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command runner runs the tests of all modules of the tree and closes with a
-// summary: what failed with its output, what was skipped with its reason, and
-// the counts.
+// summary: what failed with its output, what was skipped with its reason, how each
+// use case fared, and the counts.
 //
 //	go run ./test/runner [-v] [-run regexp] [-modules dir,dir] [packages]
+//
+// The README's table of use cases is printed by
+//
+//	go run ./test/runner -markdown -run TestRows ./test/usecases
 package main
 
 import (
@@ -26,6 +30,7 @@ func main() {
 	modules := flag.String("modules", ".", "comma-separated folders of the modules to test")
 	run := flag.String("run", "", "only tests that match, as in go test")
 	verbose := flag.Bool("v", false, "print the output of tests that pass, too")
+	markdown := flag.Bool("markdown", false, "print the table of use cases in Markdown")
 	timeout := flag.Duration("timeout", 15*time.Minute, "limit for each test binary")
 	flag.Parse()
 	packages := flag.Args()
@@ -46,6 +51,7 @@ func main() {
 		}
 	}
 	stop()
+	s.rows.print(os.Stdout, *markdown)
 	s.print()
 	if len(s.failed) > 0 || s.passed == 0 {
 		os.Exit(1)
@@ -76,6 +82,7 @@ type summary struct {
 	passed  int
 	failed  []test
 	skipped []skip
+	rows    rows
 }
 
 func (s *summary) runModule(ctx context.Context, dir string, args []string) error {
@@ -122,10 +129,12 @@ func (s *summary) add(e *event) {
 		s.end(t, e, "ok  ")
 		if e.Test != "" {
 			s.passed++
+			s.rows.add(e.Test, "ok", "")
 		}
 	case "fail", "build-fail":
 		if e.Test != "" || !s.hasFailed(e.Package) {
 			s.failed = append(s.failed, t)
+			s.rows.add(e.Test, "FAIL", "")
 			if !s.verbose {
 				fmt.Print(strings.Join(s.output[t], ""))
 			}
@@ -133,7 +142,9 @@ func (s *summary) add(e *event) {
 		s.end(t, e, "FAIL")
 	case "skip":
 		if e.Test != "" {
-			s.skipped = append(s.skipped, skip{t, reason(s.output[t])})
+			why := reason(s.output[t])
+			s.skipped = append(s.skipped, skip{t, why})
+			s.rows.add(e.Test, "skip", why)
 		}
 		delete(s.output, t)
 	}

@@ -4,7 +4,7 @@ package usecases
 
 import (
 	"errors"
-	"strings"
+	"regexp"
 	"sync"
 	"testing"
 	"time"
@@ -196,6 +196,12 @@ const (
 	tooSmall = "IPv6 needs links of at least 1280 bytes (RFC 8200, section 5)"
 )
 
+// refusals are what the client is told, by reason.
+var refusals = map[string]*regexp.Regexp{
+	noMemif:  regexp.MustCompile(`mechanism MEMIF: not supported by this forwarder.*|offered KERNEL, supported here: MEMIF.*`),
+	tooSmall: regexp.MustCompile(`MTU \d+.* IPv6.* 1280.*`),
+}
+
 // notOffered says why the planes cannot carry a row, if they cannot.
 func (b *board) notOffered(c *usecase.Case) string {
 	client, endpoint := b.lab.Planes[0], b.lab.Planes[1]
@@ -212,11 +218,13 @@ func (b *board) notOffered(c *usecase.Case) string {
 // skips it.
 func (b *board) requireRefusal(t *testing.T, c *usecase.Case, why string) {
 	t.Helper()
-	word := map[string]string{noMemif: "memif", tooSmall: "1280"}[why]
 	r := b.launch(t, c)
+	var told string
 	require.NoError(t, r.Client.Await(within(t, 30*time.Second), "refused", func() bool {
-		return strings.Contains(strings.ToLower(r.Client.Tail(30)), word)
+		told = refusals[why].FindString(r.Client.Tail(30))
+		return told != ""
 	}))
+	t.Log(told)
 	require.False(t, r.Client.LogContains("all connections are up"))
 	require.NoError(t, r.Client.Stop(10*time.Second))
 	r.requireGone(t)
