@@ -52,6 +52,7 @@ type Config struct {
 	AFXDPMode       string        `default:"auto" desc:"how AF_XDP sockets bind: auto, copy, zerocopy" envconfig:"AF_XDP_MODE"`
 	HugePages       bool          `default:"true" desc:"take packet memory from the reserve of 2 MiB pages, if there are enough" split_words:"true"`
 	BusyPoll        time.Duration `default:"0" desc:"how long a read of the sockets polls the driver (SO_BUSY_POLL, preferred over interrupts); 0 leaves it to interrupts" split_words:"true"`
+	DirectMemif     bool          `default:"true" desc:"lead two memif pods of this node to each other; false has the forwarder carry, and count, their packets" split_words:"true"`
 	BPFFS           string        `default:"/sys/fs/bpf" desc:"where a bpffs is, or is to be mounted, for the pins that let a restart take over; empty for no pins" envconfig:"BPF_FS"`
 	KeepLinks       bool          `default:"true" desc:"of the kernel plane: leave links up on exit for the next run to adopt" split_words:"true"`
 	KeepClassifier  bool          `default:"false" desc:"leave the idle classifier attached on exit, for drivers whose link goes down when XDP detaches" split_words:"true"`

@@ -109,7 +109,8 @@ func (n *node) newPlane(c *Config, log *slog.Logger) (plane.Plane, error) {
 	}
 	return embedded.New(embedded.Config{
 		Uplink: n.uplink, Sockets: n.sockets.Sockets(), Log: log,
-		ReceiveVLANs: func() error { return n.settings.ReceiveVLANs(n.uplink.Name()) },
+		ReceiveVLANs:        func() error { return n.settings.ReceiveVLANs(n.uplink.Name()) },
+		MemifThroughWorkers: !c.DirectMemif,
 	})
 }
 
