@@ -15,7 +15,7 @@ MODULES := .,compat/api,compat/genericsync,compat/grpcfd,compat/sdk
 # Debian's packages: what the tests, the demo and the benchmarks run besides
 # our own programs, and the peers that they are tested against.
 DEBS := iproute2 iputils-ping tcpdump iperf3 ethtool wireguard-tools wireguard-go \
-	dpdk librte-net-af-xdp23 librte-net-memif23
+	dpdk librte-net-af-xdp23 librte-net-memif23 qemu-system-x86
 # What regenerating committed code needs.
 GENERATE_DEBS := clang llvm libbpf-dev linux-libc-dev libc6-dev protobuf-compiler libprotobuf-dev
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
@@ -41,6 +41,7 @@ endef
 .PHONY: deps
 deps: ## install what the other targets need, from Debian's packages and Go modules
 	$(call install-debs,$(DEBS))
+	@test/vm/fetch-kernel.sh
 	@$(GO) mod download
 
 .PHONY: deps-generate
