@@ -17,7 +17,6 @@ import (
 	"github.com/edwarnicke/grpcfd"
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	registryapi "github.com/networkservicemesh/api/pkg/api/registry"
-	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/recvfd"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/mechanisms/sendfd"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/chain"
 	"github.com/networkservicemesh/sdk/pkg/registry/common/memory"
@@ -102,7 +101,7 @@ func (w *world) serveMesh(t *testing.T) *url.URL {
 	services, endpoints := memory.NewNetworkServiceRegistryServer(), memory.NewNetworkServiceEndpointRegistryServer()
 	registryapi.RegisterNetworkServiceRegistryServer(server, services)
 	registryapi.RegisterNetworkServiceEndpointRegistryServer(server, endpoints)
-	networkservice.RegisterNetworkServiceServer(server, chain.NewNetworkServiceServer(recvfd.NewServer(), sendfd.NewServer(), w.hop))
+	networkservice.RegisterNetworkServiceServer(server, chain.NewNetworkServiceServer(sendfd.NewServer(), w.hop))
 
 	listenOn := &url.URL{Scheme: "unix", Path: filepath.Join(t.TempDir(), "mesh.sock")}
 	ctx, cancel := context.WithCancel(context.Background())
