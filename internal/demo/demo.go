@@ -132,7 +132,7 @@ func (d *demo) link(ctx context.Context, c *usecase.Case) error {
 		return step.end(err)
 	}
 	d.links = append(d.links, k)
-	return step.end(k.Client.AwaitConnected(ctx))
+	return step.end(k.AwaitUp(ctx))
 }
 
 const (

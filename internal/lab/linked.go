@@ -55,6 +55,25 @@ func (k *Linked) startEndpoint(ctx context.Context, l *Lab) (err error) {
 	return err
 }
 
+// AwaitUp returns when the client is connected and, where memif is involved, an
+// echo request has been answered: the programs on the two sides of a memif find
+// each other on their own, a moment after the mesh has told them where.
+func (k *Linked) AwaitUp(ctx context.Context) error {
+	if err := k.Client.AwaitConnected(ctx); err != nil || !k.Memif() {
+		return err
+	}
+	way := k.Ways()[0]
+	for {
+		out, err := way.Ping(ctx, "-q", "-c", "1", "-W", "1")
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: no answer after the client was connected: %w\n%s", k.Name, err, out)
+		}
+	}
+}
+
 // Way is one direction of a use case.
 type Way struct {
 	// Name is "client to endpoint" or the opposite.

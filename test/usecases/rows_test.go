@@ -169,7 +169,7 @@ type row struct {
 func (b *board) connect(t *testing.T, c *usecase.Case) *row {
 	t.Helper()
 	r := b.launch(t, c)
-	require.NoError(t, r.Client.AwaitConnected(within(t, 40*time.Second)))
+	require.NoError(t, r.AwaitUp(within(t, 40*time.Second)))
 	return r
 }
 
