@@ -7,13 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
-	"os"
 	"sync"
 	"time"
-
-	"github.com/nsm-afxdp/forwarder/internal/lab"
-	"github.com/nsm-afxdp/forwarder/internal/netns"
 )
 
 const (
@@ -21,8 +16,8 @@ const (
 	streamInterval = 20 * time.Millisecond
 	// streamPatience is how long the last answers may take.
 	streamPatience = 10 * time.Second
-	// echoPort is where an echoer listens.
-	echoPort = 7007
+	// echoPort is where endpoints send packets back (RFC 862).
+	echoPort = 7
 )
 
 // stream sends numbered UDP packets at a steady rate to somebody who sends them back,
@@ -31,44 +26,47 @@ type stream struct {
 	name string
 	conn net.Conn
 	stop chan struct{}
-	done sync.WaitGroup
 
-	sent     uint32
+	sending, receiving sync.WaitGroup
+
+	sent uint32 // of the sender until it has ended
+
+	mu       sync.Mutex
 	returned map[uint32]int
 	failed   error
-	mu       sync.Mutex
 }
 
 // startStream returns when the first packet has come back: neighbours are known then.
 func startStream(name string, conn net.Conn) (*stream, error) {
 	s := &stream{name: name, conn: conn, stop: make(chan struct{}), returned: make(map[uint32]int)}
-	if err := s.warmUp(); err != nil {
+	if err := awaitEcho(conn); err != nil {
 		_ = conn.Close()
-		return nil, fmt.Errorf("%s: no packet comes back: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	s.done.Go(s.receive)
-	s.done.Go(s.send)
+	s.receiving.Go(s.receive)
+	s.sending.Go(s.send)
 	return s, nil
 }
 
 // warmUpNumber marks packets that do not count.
 const warmUpNumber = ^uint32(0)
 
-func (s *stream) warmUp() error {
+// awaitEcho repeats a packet until it comes back.
+func awaitEcho(conn net.Conn) error {
 	buf := binary.BigEndian.AppendUint32(nil, warmUpNumber)
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		if _, err := s.conn.Write(buf); err != nil && time.Now().After(deadline) {
-			return err
+	var last error
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+		if _, err := conn.Write(buf); err != nil {
+			last = err // the way may not be there yet
 		}
-		_ = s.conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
-		if n, err := s.conn.Read(make([]byte, 16)); err == nil && n == len(buf) {
+		_ = conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		n, err := conn.Read(make([]byte, 16))
+		if err == nil && n == len(buf) {
 			return nil
 		}
-		if time.Now().After(deadline) {
-			return os.ErrDeadlineExceeded
-		}
+		last = err
 	}
+	return fmt.Errorf("no packet comes back: %w", last)
 }
 
 func (s *stream) send() {
@@ -92,7 +90,8 @@ func (s *stream) receive() {
 	_ = s.conn.SetReadDeadline(time.Time{})
 	for {
 		n, err := s.conn.Read(buf)
-		if errors.Is(err, os.ErrDeadlineExceeded) {
+		var timeout net.Error
+		if errors.As(err, &timeout) && timeout.Timeout() {
 			return
 		}
 		if err != nil {
@@ -107,6 +106,13 @@ func (s *stream) receive() {
 	}
 }
 
+// complete says that all has come back that was sent.
+func (s *stream) complete() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.returned) == int(s.sent)
+}
+
 func (s *stream) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -117,8 +123,12 @@ func (s *stream) fail(err error) {
 // them has not come back exactly once.
 func (s *stream) finish() (uint32, error) {
 	close(s.stop)
-	_ = s.conn.SetReadDeadline(time.Now().Add(streamPatience))
-	s.done.Wait()
+	s.sending.Wait()
+	for deadline := time.Now().Add(streamPatience); !s.complete() && time.Now().Before(deadline); {
+		time.Sleep(streamInterval)
+	}
+	_ = s.conn.SetReadDeadline(time.Now())
+	s.receiving.Wait()
 	defer func() { _ = s.conn.Close() }()
 	var lost, twice []uint32
 	for number := range s.sent {
@@ -138,42 +148,4 @@ func (s *stream) finish() (uint32, error) {
 		err = fmt.Errorf("%s: %w", s.name, err)
 	}
 	return s.sent, err
-}
-
-// dialUDP is a UDP socket of Linux in a pod.
-func dialUDP(pod *lab.Namespace, to netip.AddrPort) (conn net.Conn, err error) {
-	err = netns.Do(pod.Path, func() error {
-		conn, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
-		return err
-	})
-	return conn, err
-}
-
-// echo sends back what comes to a port of a pod, until the returned function is called.
-func echo(pod *lab.Namespace, port uint16) (stop func(), err error) {
-	var conn *net.UDPConn
-	err = netns.Do(pod.Path, func() error {
-		conn, err = net.ListenUDP("udp", &net.UDPAddr{Port: int(port)})
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	var done sync.WaitGroup
-	done.Go(func() {
-		buf := make([]byte, 2048)
-		for {
-			n, from, err := conn.ReadFromUDPAddrPort(buf)
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err == nil {
-				_, _ = conn.WriteToUDPAddrPort(buf[:n], from)
-			}
-		}
-	})
-	return func() {
-		_ = conn.Close()
-		done.Wait()
-	}, nil
 }
