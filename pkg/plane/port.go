@@ -78,7 +78,7 @@ func (m Memif) String() string {
 	if m.Name == "" {
 		return fmt.Sprintf("memif %s %s", role, m.Socket)
 	}
-	return fmt.Sprintf("memif %s (%s %s)", m.Name, role, m.Socket)
+	return fmt.Sprintf("memif %s (%s, netns %d)", m.Name, role, m.Inode)
 }
 
 // VXLAN is a tunnel end as of RFC 7348, carrying Ethernet frames.
