@@ -36,8 +36,8 @@ func TestVLANHost(t *testing.T) {
 			for _, to := range []string{"10.7.0.1", "fd07::1"} {
 				v.host.ping(t, to)
 			}
-			stream(t, pod, v.host, "10.7.0.9", 32<<20)
-			stream(t, v.host, pod, "fd07::1", 32<<20)
+			stream(t, pod, v.host, "10.7.0.9", 8<<20)
+			stream(t, v.host, pod, "fd07::1", 8<<20)
 
 			// A pod that does not know its MTU.
 			if err := pod.handle.LinkSetMTU(pod.link(t, "nsm-1"), 9000); err != nil {
@@ -177,7 +177,7 @@ func TestPodsOfOneVLAN(t *testing.T) {
 		}
 	}
 	v.host.ping(t, "10.7.0.3")
-	stream(t, pods[0], pods[1], "10.7.0.2", 32<<20)
+	stream(t, pods[0], pods[1], "10.7.0.2", 8<<20)
 	stream(t, pods[2], v.host, "10.7.0.9", 8<<20)
 	macs := make([]mac, len(pods))
 	taps := make([]tap, len(pods))

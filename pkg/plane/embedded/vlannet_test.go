@@ -5,6 +5,7 @@ package embedded
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -34,7 +35,14 @@ func newVLANNet(t testing.TB, mtu int, id uint16, fail func(string) error) *vlan
 		v.host.access(t, "uplink", id)
 		v.host.addr(t, "uplink", "10.7.0.9/24", "fd07::9/64")
 	}
-	v.node = startNodeWith(t, v.nodes[0], addrs4[0], func(t testing.TB, n *namespace, _ int) *ebpf.Map {
+	v.begin(t, addrs4[0], fail)
+	return v
+}
+
+// begin starts the node with a tunnel address.
+func (v *vlanNet) begin(t testing.TB, addr netip.Addr, fail func(string) error) {
+	t.Helper()
+	v.node = startNodeWith(t, v.nodes[0], addr, func(t testing.TB, n *namespace, _ int) *ebpf.Map {
 		t.Helper()
 		n.do(t, func() (err error) {
 			v.classifier, err = classifier.Attach(classifier.Config{Interface: "uplink"})
@@ -47,7 +55,6 @@ func newVLANNet(t testing.TB, mtu int, id uint16, fail func(string) error) *vlan
 		})
 		return v.classifier.Sockets()
 	}, fail)
-	return v
 }
 
 // access makes an interface an access port of a VLAN.
