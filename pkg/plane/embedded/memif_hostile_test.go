@@ -253,7 +253,7 @@ func newUnsealed(t testing.TB, port plane.Memif, mode memif.Mode) *unsealed {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = unix.Munmap(s.memory) })
-	if s.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+	if s.bell, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK|unix.EFD_SEMAPHORE); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(s.bell) })
@@ -368,6 +368,25 @@ func TestMemifMemoryTakenAway(t *testing.T) {
 				}
 			}
 		})
+	}
+	w.unharmed(t)
+}
+
+// A peer that signals without end loses the connection, too. Its eventfd gives one
+// signal after the other, however many are taken.
+func TestMemifSignalsWithoutPackets(t *testing.T) {
+	u := newUnderlay(t, 1500)
+	n := u.start(t, 0, addrs4, nil)
+	n.penalty = time.Millisecond
+	w := newWitness(t, n)
+	port := newNamespace(t).memif(t, "c1", true)
+	if _, err := n.Join(t.Context(), &plane.Connection{ID: "c1", Payload: plane.Ethernet, Client: port, Endpoint: tunnel(0, 7, addrs4)}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		s := newUnsealed(t, port, memif.Ethernet)
+		_, _ = unix.Write(s.bell, []byte{0, 0, 0, 0, 0, 1, 0, 0})
+		s.expect(t, 8) // DISCONNECT
 	}
 	w.unharmed(t)
 }

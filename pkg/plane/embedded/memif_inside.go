@@ -51,6 +51,7 @@ type memifInside struct {
 	got     int // views not copied yet are views[at:got]
 	at      int
 	armed   bool
+	vain    int // signals in vain
 	bufs    [][]byte
 	sizes   []int
 	offset  int
@@ -83,7 +84,7 @@ func (i *memifInside) begin(c *memif.Conn) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.conn, i.queue, i.bell, i.raw = c, c.Rx()[0], bell, raw
-	i.got, i.at, i.armed = 0, 0, false
+	i.got, i.at, i.armed, i.vain = 0, 0, false, 0
 	i.changed.Broadcast()
 	return nil
 }
@@ -150,11 +151,15 @@ func (i *memifInside) tryRead(uintptr) bool {
 		if i.armed {
 			i.queue.Disarm()
 			i.armed = false
+			if i.vain++; i.vain > alarms {
+				i.conn.Fail("signals without packets")
+			}
 		}
 		if i.at == i.got {
 			i.got, i.at = i.queue.Receive(i.views[:]), 0
 		}
 		if i.got > 0 {
+			i.vain = 0
 			if !i.conn.Guard(i.copied) {
 				i.n, i.at = 0, i.got
 			}

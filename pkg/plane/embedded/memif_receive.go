@@ -23,6 +23,10 @@ import (
 // quiet is how many turns on end a ring is looked at in vain before it is armed.
 const quiet = 256
 
+// alarms is how often on end a peer may signal without a packet. By chance it
+// does so once; by counting on it, it would keep the worker from its rest.
+const alarms = 1000
+
 // maxMemifPacket is the longest packet that is read: the largest of IP, with
 // Ethernet header and tags.
 const maxMemifPacket = 1<<16 + packet.EthernetLen + 2*packet.TagLen
@@ -46,6 +50,7 @@ type memifRing struct {
 	slot   int
 	active bool // looked at in each turn
 	idle   int  // turns in vain
+	vain   int  // signals in vain
 
 	least int // bytes of a packet
 	burst []memif.Packet
@@ -156,7 +161,13 @@ func (r *memifRing) arm() bool {
 func (r *memifRing) receive(w *worker, _ uint32) {
 	r.queue.Disarm()
 	w.activate(r)
-	if r.read() == 0 && r.conn.Err() != nil {
+	if r.read() > 0 {
+		return
+	}
+	if r.vain++; r.vain > alarms {
+		r.conn.Fail("signals without packets")
+	}
+	if r.conn.Err() != nil {
 		r.arm()
 	}
 }
@@ -168,6 +179,7 @@ func (r *memifRing) read() int {
 	if n == 0 {
 		return 0
 	}
+	r.vain = 0
 	r.burst = w.views[:n]
 	if r.to != nil && r.fits() {
 		r.taken = 0

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -384,5 +385,67 @@ func TestDirectMemif(t *testing.T) {
 			}
 			n.pristine(t, fds, pods[:]...)
 		})
+	}
+}
+
+// A pod's program notices nothing when the tunnel or the MTU becomes another one.
+func TestMemifIsKept(t *testing.T) {
+	u := newUnderlay(t, 1500)
+	n := u.start(t, 0, addrs4, nil)
+	u.kernelVXLAN(t, 1, 42, addrs4, "10.7.0.2/24")
+	pod := newNamespace(t)
+	port := pod.memif(t, "c1", true)
+	conn := &plane.Connection{ID: "c1", Payload: plane.Ethernet, Client: port, Endpoint: tunnel(0, 42, addrs4)}
+	join := func() plane.Link {
+		t.Helper()
+		link, err := n.Join(t.Context(), conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return link
+	}
+	join()
+	p := startProgram(t, port, memif.Config{}).connect(t)
+	far := u.nodes[1].tap(t, "vxlan")
+	both := func() {
+		t.Helper()
+		f := inner(500, 1)
+		p.send(t, f)
+		far.await(t, "the pod's packet", is(f))
+		far.send(t, f)
+		p.await(t, "the packet for the pod", is(f))
+		if err := p.conn.Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	both()
+	counted := n.Links()[0].Client.Counters
+
+	same := port
+	same.NetNS = fmt.Sprintf("/proc/self%s", port.NetNS[len("/proc/")+len(fmt.Sprint(os.Getpid())):])
+	conn.Client = same
+	if got := join().Client.Counters; got.RxPackets < counted.RxPackets {
+		t.Errorf("counters went from %+v to %+v", counted, got)
+	}
+	conn.Client = port
+	conn.Endpoint = tunnel(0, 43, addrs4)
+	join()
+	conn.Endpoint = tunnel(0, 42, addrs4)
+	join()
+	both()
+	conn.MTU = 1300
+	if link := join(); link.MTU != 1300 || link.Client.Counters.RxPackets != counted.RxPackets+1 {
+		t.Errorf("link %+v, before %+v", link, counted)
+	}
+	both()
+	p.send(t, inner(1301, 1))
+	p.await(t, "ICMP", func(f []byte) bool { return len(f) > 42 && f[14+9] == 1 && binary.BigEndian.Uint16(f[40:]) == 1300 })
+
+	conn.Payload, conn.Endpoint, conn.MTU = plane.IP, pod.port(t, "nse-1"), 0 // another mode needs another connection
+	join()
+	select {
+	case <-p.conn.Done():
+	case <-time.After(5 * time.Second):
+		t.Error("the program still has its connection")
 	}
 }
