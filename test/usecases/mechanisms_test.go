@@ -73,3 +73,31 @@ func TestMemifAndVLANOutliveAForwarder(t *testing.T) {
 		})
 	}
 }
+
+// The end of a pod is seen whatever its program was attached by: nobody is left
+// to close the connection.
+func TestDeathOfAMemifPodIsNoticed(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"Memif2Memif", "Memif2Ethernet2Memif"} {
+		for _, side := range []string{"client", "endpoint"} {
+			t.Run(side+" of "+name, func(t *testing.T) {
+				t.Parallel()
+				l := startLab(t, lab.Config{Planes: [2]string{"embedded", "embedded"}})
+				c, err := usecase.Find(name)
+				require.NoError(t, err)
+				k, err := l.Link(within(t, 20*time.Second), c, lab.Calm())
+				require.NoError(t, err)
+				require.NoError(t, k.Client.AwaitConnected(within(t, 20*time.Second)))
+				require.NotEmpty(t, statusOf(t, l.Nodes[0]).Links)
+				if side == "client" {
+					k.Client.Kill()
+				} else {
+					k.Endpoint.Kill() // the client finds no other
+				}
+				for _, n := range l.Nodes {
+					eventually(t, 15*time.Second, "the connection is closed", func() bool { return len(statusOf(t, n).Links) == 0 })
+				}
+			})
+		}
+	}
+}
