@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -42,7 +43,7 @@ func (p *peers) measureTestpmd(ctx context.Context, size int, d time.Duration, o
 	if err != nil {
 		return nil, err
 	}
-	stopForwarder, err := startTestpmd(pod.Path, 1, "io", "--burst=64", "leftb", "righta")
+	stopForwarder, err := startTestpmd(pod.Path, 1, "io", "--burst=64", alreadyReady, afxdp("leftb", "righta")...)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +64,7 @@ func (p *peers) measureTestpmd(ctx context.Context, size int, d time.Duration, o
 		defer g.close()
 		return (&flow{generator: g, cpu: 0, arrived: sink.received}).measureRates(ctx, d)
 	}
-	stopGenerator, err := startTestpmd(pod.Path, 0, "txonly", "--txpkts="+strconv.Itoa(size), "lefta")
+	stopGenerator, err := startTestpmd(pod.Path, 0, "txonly", "--txpkts="+strconv.Itoa(size), alreadyReady, afxdp("lefta")...)
 	if err != nil {
 		return nil, err
 	}
@@ -91,14 +92,26 @@ func bestSlice(ctx context.Context, sink *end, d time.Duration) (values, error) 
 	return values{"packets/s": slices.Max(rates)}, ctx.Err()
 }
 
-// startTestpmd runs testpmd on a CPU and returns when it forwards.
-func startTestpmd(ns string, cpu int, mode, option string, interfaces ...string) (stop func(), err error) {
-	args := []string{"--no-huge", "--no-pci", "--no-shconf", "--no-telemetry", "-m", "256", "--lcores", "(0,1)@" + strconv.Itoa(cpu)}
+// afxdp are AF_XDP sockets on interfaces, as testpmd's devices.
+func afxdp(interfaces ...string) (devices []string) {
 	for i, name := range interfaces {
-		args = append(args, "--vdev", fmt.Sprintf("net_af_xdp%d,iface=%s", i, name))
+		devices = append(devices, fmt.Sprintf("net_af_xdp%d,iface=%s", i, name))
 	}
-	args = append(args, "--", "--forward-mode="+mode, option, "--auto-start", "--total-num-mbufs=16384", "-i")
-	cmd := exec.Command("dpdk-testpmd", args...)
+	return devices
+}
+
+func alreadyReady() error { return nil }
+
+// startTestpmd runs testpmd on a CPU, calls ready when its devices are there, and
+// returns when it forwards.
+func startTestpmd(ns string, cpu int, mode, option string, ready func() error, devices ...string) (stop func(), err error) {
+	// stdbuf: it is to write its lines when they are complete, also into a pipe.
+	args := []string{"-oL", "dpdk-testpmd", "--no-huge", "--no-pci", "--no-shconf", "--no-telemetry", "-m", "256", "--lcores", "(0,1)@" + strconv.Itoa(cpu)}
+	for _, d := range devices {
+		args = append(args, "--vdev", d)
+	}
+	args = append(args, "--", "--forward-mode="+mode, option, "--total-num-mbufs=16384", "--no-lsc-interrupt", "--disable-link-check", "--no-flush-rx", "-i")
+	cmd := exec.Command("stdbuf", args...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -113,11 +126,27 @@ func startTestpmd(ns string, cpu int, mode, option string, interfaces ...string)
 	}
 	var text strings.Builder
 	lines := bufio.NewScanner(out)
-	for ready := false; !ready; ready = strings.Contains(lines.Text(), "packet forwarding") {
-		if !lines.Scan() {
-			return nil, absent(fmt.Sprintf("dpdk-testpmd does not run here: %v: %s", cmd.Wait(), lastLine(text.String())))
+	until := func(word string) error {
+		for {
+			if !lines.Scan() {
+				return absent(fmt.Sprintf("dpdk-testpmd does not run here: %v: %s", cmd.Wait(), lastLine(text.String())))
+			}
+			fmt.Fprintln(&text, lines.Text())
+			if strings.Contains(lines.Text(), word) {
+				return nil
+			}
 		}
-		fmt.Fprintln(&text, lines.Text())
+	}
+	if err := until("Done"); err != nil {
+		return nil, err
+	}
+	if err := ready(); err != nil {
+		_ = cmd.Process.Kill()
+		return nil, errors.Join(err, cmd.Wait())
+	}
+	fmt.Fprintln(in, "start")
+	if err := until("packet forwarding"); err != nil {
+		return nil, err
 	}
 	drained := make(chan struct{})
 	go func() {
@@ -127,7 +156,7 @@ func startTestpmd(ns string, cpu int, mode, option string, interfaces ...string)
 	return func() {
 		kill := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
 		defer kill.Stop()
-		fmt.Fprintln(in, "quit")
+		fmt.Fprintln(in, "stop\nquit")
 		<-drained
 		_ = cmd.Wait()
 	}, nil
