@@ -231,31 +231,6 @@ func TestKinds(t *testing.T) {
 	require.Equal(t, []string{"eth0"}, u.nodes[0].links(t), "probes left something")
 }
 
-// A VLAN behind the uplink, where the kernel has VLAN interfaces.
-func TestVLAN(t *testing.T) {
-	u := newUnderlay(t)
-	p := u.start(t, 0, addrs4)
-	pod := newNamespace(t)
-	conn := &plane.Connection{ID: "c1", Payload: plane.Ethernet, Client: pod.port(t, "nsm-1"), Endpoint: plane.VLAN{ID: 5}}
-	if err := probeType("vlan")(p.node); err != nil {
-		_, joinErr := p.Join(t.Context(), conn)
-		require.ErrorIs(t, joinErr, plane.ErrUnsupported)
-		require.ErrorContains(t, joinErr, "8021q")
-		require.Empty(t, pod.links(t))
-		t.Skip(err)
-	}
-	u.nodes[1].run(t, "ip", "link", "add", "v5", "link", "eth0", "type", "vlan", "id", "5")
-	u.nodes[1].run(t, "ip", "link", "set", "v5", "up")
-	u.nodes[1].addr(t, "v5", "10.7.0.2/24")
-	link, err := p.Join(t.Context(), conn)
-	require.NoError(t, err)
-	require.Equal(t, 1500, link.MTU)
-	pod.addr(t, "nsm-1", "10.7.0.1/24")
-	pod.ping(t, "10.7.0.2", 1472)
-	require.NoError(t, p.Leave(t.Context(), "c1"))
-	require.Empty(t, pod.links(t))
-}
-
 // What the device of a tunnel looks like to an operator.
 func TestVXLANDevice(t *testing.T) {
 	u := newUnderlay(t)
