@@ -3,13 +3,16 @@
 package kernel
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/wireguard"
 )
 
 // forgetAll is what a kill does to a plane: its devices stay, and it knows nothing of
@@ -208,4 +211,29 @@ func TestVLANThatWasLeft(t *testing.T) {
 	require.Equal(t, index, pod.index(t, "nsm-1"))
 	require.NoError(t, again.Leave(t.Context(), "c1"))
 	require.Empty(t, pod.links(t))
+}
+
+// Linux counts what WireGuard sends; padding and keepalives are all that a link's
+// counters may have beyond the payload.
+func TestWireGuardCounters(t *testing.T) {
+	const count, size, padded = 20, 400 + 28, 432
+	u := newUnderlay(t)
+	p, peer := u.start(t, 0, addrs4), u.start(t, 1, addrs4)
+	p.needWireGuard(t)
+	c := connect(t, [2]plane.Plane{p, peer}, addrs4, plane.IP, 1)
+	c.pods[0].ping(t, "10.7.0.2")
+	before := p.Links()[0].Endpoint.Counters
+	started := time.Now()
+	c.pods[0].run(t, "ping", "-n", "-q", "-c", fmt.Sprint(count), "-l", fmt.Sprint(count), "-i", "3", "-s", fmt.Sprint(size-28), "10.7.0.2")
+	after := p.Links()[0].Endpoint.Counters
+	keepalives := uint64(time.Since(started)/wireguard.DefaultKeepalive) + 2
+	for way, got := range map[string][2]uint64{
+		"to the tunnel":   {after.TxPackets - before.TxPackets, after.TxBytes - before.TxBytes},
+		"from the tunnel": {after.RxPackets - before.RxPackets, after.RxBytes - before.RxBytes},
+	} {
+		require.GreaterOrEqual(t, got[0], uint64(count), way)
+		require.LessOrEqual(t, got[0], count+keepalives, way)
+		require.GreaterOrEqual(t, got[1], uint64(count*size), way)
+		require.LessOrEqual(t, got[1], uint64(count*padded), way)
+	}
 }
