@@ -266,7 +266,7 @@ func TestRelayFaults(t *testing.T) {
 					}
 					sock.Close()
 				}
-				s.Relay.Close()
+				s.Close()
 				if got := openFDs(t); got > base {
 					t.Errorf("%d descriptors, were %d", got, base)
 				}

@@ -63,7 +63,7 @@ func (w *witness) round() error {
 		out[i].Data = inner(100, uint16(i))
 	}
 	if n := w.programs[0].conn.Tx()[0].Send(out[:]); n != burst {
-		return fmt.Errorf("sent %d: %v", n, w.programs[0].conn.Err())
+		return fmt.Errorf("sent %d: %w", n, w.programs[0].conn.Err())
 	}
 	rx := w.programs[1].conn.Rx()[0]
 	deadline := time.Now().Add(10 * time.Second)
@@ -78,7 +78,7 @@ func (w *witness) round() error {
 		rx.Release()
 		if n == 0 {
 			if time.Now().After(deadline) {
-				return fmt.Errorf("%d of %d packets: %v", got, burst, w.programs[1].conn.Err())
+				return fmt.Errorf("%d of %d packets: %w", got, burst, w.programs[1].conn.Err())
 			}
 			time.Sleep(20 * time.Microsecond)
 		}
