@@ -50,6 +50,7 @@ func TestRows(t *testing.T) {
 		v := &variants[i]
 		t.Run(v.name, func(t *testing.T) { v.run(t) })
 	}
+	t.Run(testpmdVariant.name, runTestpmdRows)
 }
 
 // stage widths: how many rows do a thing at the same time.
@@ -78,10 +79,7 @@ func (v *variant) run(t *testing.T) {
 			rows = append(rows, c)
 		}
 	}
-	b := &board{
-		variant: v, steps: newLockstep(len(rows)),
-		connecting: make(chan struct{}, connecting), streaming: make(chan struct{}, streaming),
-	}
+	b := newBoard(v, len(rows))
 	b.start(t)
 	var all sync.WaitGroup
 	for _, c := range rows {
@@ -91,6 +89,19 @@ func (v *variant) run(t *testing.T) {
 		})
 	}
 	all.Wait()
+	b.end(t)
+}
+
+func newBoard(v *variant, rows int) *board {
+	return &board{
+		variant: v, steps: newLockstep(rows),
+		connecting: make(chan struct{}, connecting), streaming: make(chan struct{}, streaming),
+	}
+}
+
+// end checks that the nodes are as they were before.
+func (b *board) end(t *testing.T) {
+	t.Helper()
 	if b.absent != nil || t.Failed() {
 		return
 	}
@@ -168,17 +179,17 @@ type row struct {
 // connect links client and endpoint, which end with the test.
 func (b *board) connect(t *testing.T, c *usecase.Case) *row {
 	t.Helper()
-	r := b.launch(t, c)
+	r := b.launch(t, c, lab.Calm())
 	require.NoError(t, r.AwaitUp(within(t, 40*time.Second)))
 	return r
 }
 
-// launch starts client and endpoint.
-func (b *board) launch(t *testing.T, c *usecase.Case) *row {
+// launch starts client and endpoint, the client with more environment.
+func (b *board) launch(t *testing.T, c *usecase.Case, env map[string]string) *row {
 	t.Helper()
 	b.connecting <- struct{}{}
 	defer func() { <-b.connecting }()
-	k, err := b.lab.Link(within(t, 30*time.Second), c, lab.Calm())
+	k, err := b.lab.Link(within(t, 30*time.Second), c, env)
 	if errors.Is(err, ebpf.ErrNotSupported) {
 		t.Skip(err)
 	}
@@ -218,7 +229,7 @@ func (b *board) notOffered(c *usecase.Case) string {
 // skips it.
 func (b *board) requireRefusal(t *testing.T, c *usecase.Case, why string) {
 	t.Helper()
-	r := b.launch(t, c)
+	r := b.launch(t, c, lab.Calm())
 	var told string
 	require.NoError(t, r.Client.Await(within(t, 30*time.Second), "refused", func() bool {
 		told = refusals[why].FindString(r.Client.Tail(30))
