@@ -141,7 +141,7 @@ func (a *adopted) watch(t *testing.T) {
 	}
 }
 
-// TestKernelPlaneOutlivesItsForwarders kills forwarders while pings run all the
+// TestKernelPlaneOutlivesItsForwarders ends forwarders while pings run all the
 // time. Not one may get lost, and no interface may be made again.
 func TestKernelPlaneOutlivesItsForwarders(t *testing.T) {
 	l := startLab(t, lab.Config{Planes: [2]string{"kernel", "kernel"}})
@@ -149,13 +149,17 @@ func TestKernelPlaneOutlivesItsForwarders(t *testing.T) {
 	for _, name := range []string{"Kernel2Kernel", "Kernel2Ethernet2Kernel", "Kernel2IP2Kernel"} {
 		all = append(all, adoptable(t, l, name))
 	}
+	kill := func(_ *testing.T, p *lab.Process) { p.Kill() }
+	stop := func(t *testing.T, p *lab.Process) { require.NoError(t, p.Stop(10*time.Second)) }
 	for _, victims := range []struct {
 		name  string
+		end   func(*testing.T, *lab.Process)
 		nodes []*lab.Node
 	}{
-		{"both forwarders", l.Nodes},
-		{"the client's forwarder", l.Nodes[:1]},
-		{"the endpoint's forwarder", l.Nodes[1:]},
+		{"both forwarders are killed", kill, l.Nodes},
+		{"the client's forwarder is killed", kill, l.Nodes[:1]},
+		{"the endpoint's forwarder is killed", kill, l.Nodes[1:]},
+		{"both forwarders are stopped", stop, l.Nodes},
 	} {
 		t.Run(victims.name, func(t *testing.T) {
 			for _, a := range all {
@@ -164,7 +168,7 @@ func TestKernelPlaneOutlivesItsForwarders(t *testing.T) {
 				}
 			}
 			for _, n := range victims.nodes {
-				n.Forwarder.Kill()
+				victims.end(t, n.Forwarder)
 			}
 			time.Sleep(500 * time.Millisecond) // nobody is there to forward
 			started := time.Now()
