@@ -28,7 +28,8 @@ type link struct {
 	dispatcher atomic.Pointer[stack.NetworkDispatcher]
 
 	mu    sync.Mutex
-	tx    *memif.TxQueue // nil without a peer
+	tx    *memif.TxQueue  // nil without a peer
+	gone  <-chan struct{} // closed when tx's peer is gone
 	burst []memif.Packet
 }
 
@@ -53,10 +54,10 @@ func newLink(opts Options) *link {
 // for as long.
 const quickEnd = 100 * time.Millisecond
 
-// run serves one peer after the other until ctx ends. plugged is called for each
-// before its first packet.
-func (l *link) run(ctx context.Context, plugged func()) {
-	for {
+// run serves one peer after the other until ctx ends. changed is called for each but the
+// first, before its first packet.
+func (l *link) run(ctx context.Context, changed func()) {
+	for first := true; ; first = false {
 		iface := l.iface.Load()
 		conn, err := iface.Connect(ctx)
 		if err != nil {
@@ -66,7 +67,9 @@ func (l *link) run(ctx context.Context, plugged func()) {
 			return
 		}
 		started := time.Now()
-		plugged()
+		if !first {
+			changed()
+		}
 		l.serve(ctx, conn)
 		if time.Since(started) < quickEnd {
 			select {
@@ -90,19 +93,19 @@ func (l *link) serve(ctx context.Context, conn *memif.Conn) {
 		// Whoever sleeps for packets is woken by the end of the connection only.
 		defer context.AfterFunc(ctx, r.wake)()
 	}
-	l.setQueue(conn.Tx()[0])
+	l.setQueue(conn.Tx()[0], conn.Done())
 	select {
 	case <-conn.Done():
 	case <-ctx.Done():
 	}
-	l.setQueue(nil)
+	l.setQueue(nil, nil)
 	receiving.Wait()
 }
 
-func (l *link) setQueue(tx *memif.TxQueue) {
+func (l *link) setQueue(tx *memif.TxQueue, gone <-chan struct{}) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tx = tx
+	l.tx, l.gone = tx, gone
 }
 
 func (l *link) up() bool {

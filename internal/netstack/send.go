@@ -14,11 +14,12 @@ import (
 )
 
 // Waiting for room in a full ring: a peer that runs makes some within yields, one that
-// has to be scheduled first within patience. What does not fit then is lost.
+// has to be scheduled first, on a busy machine, within patience. What does not fit then
+// is lost.
 const (
 	yields   = 16
 	pause    = 20 * time.Microsecond
-	patience = 2 * time.Millisecond
+	patience = 200 * time.Millisecond
 )
 
 func (l *link) AddHeader(pkt *stack.PacketBuffer) {
@@ -75,6 +76,8 @@ func (l *link) transmit(burst []memif.Packet) {
 			attempt = 0
 		}
 		switch {
+		case l.ended():
+			return
 		case attempt < yields:
 			since = time.Now()
 			runtime.Gosched()
@@ -83,5 +86,15 @@ func (l *link) transmit(burst []memif.Packet) {
 		default:
 			return
 		}
+	}
+}
+
+// ended tells whether the peer is gone.
+func (l *link) ended() bool {
+	select {
+	case <-l.gone:
+		return true
+	default:
+		return false
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -84,15 +85,9 @@ func New(opts Options) (*Stack, error) {
 		}),
 		link: newLink(opts),
 	}
-	sack := tcpip.TCPSACKEnabled(true)
-	if err := s.ip.SetTransportProtocolOption(tcp.ProtocolNumber, &sack); err != nil {
+	if err := s.tune(); err != nil {
 		s.ip.Destroy()
-		return nil, fmt.Errorf("netstack: enable selective acknowledgements: %v", err)
-	}
-	moderate := tcpip.TCPModerateReceiveBufferOption(true)
-	if err := s.ip.SetTransportProtocolOption(tcp.ProtocolNumber, &moderate); err != nil {
-		s.ip.Destroy()
-		return nil, fmt.Errorf("netstack: tune receive buffers: %v", err)
+		return nil, err
 	}
 	if err := s.ip.CreateNIC(nicID, s.link); err != nil {
 		s.ip.Destroy()
@@ -102,6 +97,28 @@ func New(opts Options) (*Stack, error) {
 	s.stop = cancel
 	s.running.Go(func() { s.link.run(ctx, s.forgetNeighbours) })
 	return s, nil
+}
+
+// TCP's timers are for links within a node or a cluster, on which forwarders drop what
+// is too much at once. A connection lives through minutes without a forwarder.
+const (
+	minRTO     = 50 * time.Millisecond
+	maxRTO     = time.Second
+	maxRetries = 255
+)
+
+// tune sets TCP's options.
+func (s *Stack) tune() error {
+	sack, moderate := tcpip.TCPSACKEnabled(true), tcpip.TCPModerateReceiveBufferOption(true)
+	// Not RACK (RFC 8985): gVisor's takes segments for lost that are late, and repeats too many.
+	recovery := tcpip.TCPRecovery(0)
+	shortest, longest, retries := tcpip.TCPMinRTOOption(minRTO), tcpip.TCPMaxRTOOption(maxRTO), tcpip.TCPMaxRetriesOption(maxRetries)
+	for _, option := range []tcpip.SettableTransportProtocolOption{&sack, &moderate, &recovery, &shortest, &longest, &retries} {
+		if err := s.ip.SetTransportProtocolOption(tcp.ProtocolNumber, option); err != nil {
+			return fmt.Errorf("netstack: set TCP's %T: %v", option, err)
+		}
+	}
+	return nil
 }
 
 // Close ends everything that uses the stack, and the memif.
@@ -130,6 +147,18 @@ func (s *Stack) Statistics() memif.Statistics { return s.link.iface.Load().Stati
 
 // Connected tells whether there is a peer.
 func (s *Stack) Connected() bool { return s.link.up() }
+
+// AwaitPeer waits until there is a peer that packets go to, or ctx ends.
+func (s *Stack) AwaitPeer(ctx context.Context) bool {
+	for !s.Connected() {
+		select {
+		case <-ctx.Done():
+			return s.Connected()
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return true
+}
 
 // HardwareAddr is the interface's address in Ethernet mode, nil in IP mode.
 func (s *Stack) HardwareAddr() net.HardwareAddr {

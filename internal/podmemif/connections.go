@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/networkservicemesh/api/pkg/api/networkservice/payload"
@@ -153,8 +154,19 @@ func (c *Connections) start(ctx context.Context, id string, e *end, iface *memif
 	}
 	c.put(ctx, id, e, role)
 	c.stacks.Put(id, e.stack)
+	if e.listener == nil {
+		// The forwarder listens when it has answered. Who is told of the connection may
+		// count on it.
+		waitCtx, cancel := context.WithTimeout(ctx, settle)
+		defer cancel()
+		e.stack.AwaitPeer(waitCtx)
+	}
 	return nil
 }
+
+// settle is how long a new connection may wait for its forwarder. One that takes
+// longer comes later, as after a restart.
+const settle = 2 * time.Second
 
 func (c *Connections) put(ctx context.Context, id string, e *end, role string) {
 	c.mu.Lock()
