@@ -60,6 +60,9 @@ func (b *board) testpmdRow(t *testing.T, c *usecase.Case) {
 	p := startTestpmd(t, r.Client.Pod, string(socket[1]))
 
 	back := r.Ways()[1]
+	// ping(8) does not send in a burst what waits for an address to be resolved.
+	_, err = back.PingLossless(within(t, 30*time.Second), 1, 56)
+	require.NoError(t, err)
 	for _, size := range []int{56, countedSize, r.pathMTU(c) - ipHeader(c) - echoHeader} {
 		_, err := back.PingLossless(within(t, 30*time.Second), counted, size, "-M", "do")
 		require.NoError(t, err)
