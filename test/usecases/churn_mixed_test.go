@@ -7,12 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -60,15 +63,17 @@ type churn struct {
 	requester *requester.Requester
 	cases     []*usecase.Case
 	endpoints map[offer]*lab.Endpoint
-	pods      []*requester.Pod
-	made      atomic.Int64
+	// onVLANs are clients of cases whose service is a VLAN; they stay.
+	onVLANs []*lab.Linked
+	pods    []*requester.Pod
+	made    atomic.Int64
 }
 
 // TestMixedChurn makes and closes connections of all use cases at random, while some stay
 // and count every packet.
 func TestMixedChurn(t *testing.T) {
 	started := time.Now()
-	l := newLab(t, lab.Config{})
+	l := newLab(t, lab.Config{Switch: true})
 	ctx := within(t, churnTime+4*time.Minute)
 	require.NoError(t, l.StartRegistry(ctx))
 	for _, n := range l.Nodes {
@@ -81,16 +86,18 @@ func TestMixedChurn(t *testing.T) {
 	streams := c.stand(t)
 	// Some of each before the measurement let every pool and cache fill.
 	require.NoError(t, c.run(ctx, 60, 0))
-	c.requireOnly(t, len(streams))
-	before := footprints(t, l)
+	c.requireOnly(t, len(streams)+len(c.onVLANs))
+	before, files := footprints(t, l), c.files(t)
 
 	t.Logf("churn begins after %.0f s", time.Since(started).Seconds())
 	started = time.Now()
 	require.NoError(t, c.run(ctx, churned, churnTime))
 	t.Logf("%d connections of %d use cases made and closed in %.0f s", churned, len(c.cases), time.Since(started).Seconds())
 
-	c.requireOnly(t, len(streams))
-	requireNoGrowth(t, l, before, 2<<20)
+	c.requireOnly(t, len(streams)+len(c.onVLANs))
+	// Tunnels in use hold more or fewer buffers of 64 KiB from one moment to the next.
+	requireNoGrowth(t, l, before, 4<<20)
+	c.requireNoMoreFiles(t, files)
 	var packets uint32
 	for _, s := range streams {
 		sent, err := s.finish()
@@ -109,11 +116,12 @@ func newChurn(t *testing.T, l *lab.Lab) *churn {
 	ctx := within(t, time.Minute)
 	for i := range usecase.Table {
 		u := &usecase.Table[i]
-		if u.VLAN != 0 {
+		if u.VLAN == 0 {
+			c.startEndpoint(ctx, t, offerOf(u))
+		} else if !c.startVLAN(ctx, t, u) {
 			continue
 		}
 		c.cases = append(c.cases, u)
-		c.startEndpoint(ctx, t, offerOf(u))
 	}
 	for i := range churnAtOnce {
 		pod, err := r.Pod(fmt.Sprintf("churn-%d", i))
@@ -144,14 +152,48 @@ func (c *churn) startEndpoint(ctx context.Context, t *testing.T, o offer) {
 	c.endpoints[o] = nse
 }
 
+// startVLAN connects a host to a use case's VLAN, and a client to both. It reports whether
+// this machine can do that.
+func (c *churn) startVLAN(ctx context.Context, t *testing.T, u *usecase.Case) bool {
+	t.Helper()
+	k, err := c.lab.Link(ctx, u, lab.Calm())
+	if errors.Is(err, ebpf.ErrNotSupported) {
+		t.Logf("without %s: %v", u.Name, err)
+		return false
+	}
+	require.NoError(t, err)
+	require.NoError(t, k.Client.AwaitConnected(ctx))
+	stop, err := echo(k.Host.Namespace, echoPort)
+	require.NoError(t, err)
+	t.Cleanup(stop)
+	c.onVLANs = append(c.onVLANs, k)
+	return true
+}
+
 // request is for a connection of a use case in a pod.
 func (c *churn) request(u *usecase.Case, pod *requester.Pod) *networkservice.NetworkServiceRequest {
 	n := c.made.Add(1)
 	id, name := fmt.Sprintf("churn-%d", n), fmt.Sprintf("nsm-%d", n)
-	if u.Client == plane.KindMemif {
-		return pod.Memif(id, offerOf(u).service(), name)
+	service := offerOf(u).service()
+	if u.VLAN != 0 {
+		service = u.Service
 	}
-	return pod.Kernel(id, offerOf(u).service(), name)
+	if u.Client == plane.KindMemif {
+		return pod.Memif(id, service, name)
+	}
+	return pod.Kernel(id, service, name)
+}
+
+// dial is a socket from a connection's client to whoever sends packets back.
+func dial(ctx context.Context, u *usecase.Case, pod *requester.Pod, conn *networkservice.Connection) (net.Conn, error) {
+	to := u.EndpointAddr()
+	if u.VLAN == 0 {
+		var err error
+		if _, to, err = requester.Addresses(conn); err != nil {
+			return nil, err
+		}
+	}
+	return pod.Dial(ctx, conn, netip.AddrPortFrom(to, echoPort))
 }
 
 // stand makes the connections that stay.
@@ -164,9 +206,7 @@ func (c *churn) stand(t *testing.T) (streams []*stream) {
 		require.NoError(t, err)
 		conn, _, err := c.requester.Request(ctx, c.request(u, pod))
 		require.NoError(t, err)
-		_, to, err := requester.Addresses(conn)
-		require.NoError(t, err)
-		udp, err := pod.Dial(ctx, conn, netip.AddrPortFrom(to, echoPort))
+		udp, err := dial(ctx, u, pod, conn)
 		require.NoError(t, err)
 		s, err := startStream(fmt.Sprintf("standing connection %d, %s", i, u.Name), udp)
 		require.NoError(t, err)
@@ -188,17 +228,7 @@ func (c *churn) run(ctx context.Context, count int, d time.Duration) error {
 				if err := sleepUntil(ctx, started.Add(begin)); err != nil {
 					return err
 				}
-				conn, _, err := c.requester.Request(ctx, c.request(c.cases[rand.IntN(len(c.cases))], pod))
-				if err != nil {
-					return err
-				}
-				if err := c.use(ctx, pod, conn); err != nil {
-					return err
-				}
-				if err := sleepUntil(ctx, time.Now().Add(fraction(turn)/2)); err != nil {
-					return err
-				}
-				if _, err := c.requester.Release(ctx, conn); err != nil {
+				if err := c.once(ctx, c.cases[rand.IntN(len(c.cases))], pod, fraction(turn)/2); err != nil {
 					return err
 				}
 			}
@@ -208,18 +238,27 @@ func (c *churn) run(ctx context.Context, count int, d time.Duration) error {
 	return group.Wait()
 }
 
-// use has a packet go through a connection and come back.
-func (c *churn) use(ctx context.Context, pod *requester.Pod, conn *networkservice.Connection) error {
-	_, to, err := requester.Addresses(conn)
+// once makes a connection, has a packet go through it and come back, and closes it after
+// a time.
+func (c *churn) once(ctx context.Context, u *usecase.Case, pod *requester.Pod, d time.Duration) error {
+	conn, _, err := c.requester.Request(ctx, c.request(u, pod))
 	if err != nil {
+		return fmt.Errorf("%s: %w", u.Name, err)
+	}
+	udp, err := dial(ctx, u, pod, conn)
+	if err != nil {
+		return fmt.Errorf("%s: %w", u.Name, err)
+	}
+	if err := errors.Join(awaitEcho(udp), udp.Close()); err != nil {
+		return fmt.Errorf("%s: %w", u.Name, err)
+	}
+	if err := sleepUntil(ctx, time.Now().Add(d)); err != nil {
 		return err
 	}
-	udp, err := pod.Dial(ctx, conn, netip.AddrPortFrom(to, echoPort))
-	if err != nil {
-		return err
+	if _, err := c.requester.Release(ctx, conn); err != nil {
+		return fmt.Errorf("%s: %w", u.Name, err)
 	}
-	err = awaitEcho(udp)
-	return errors.Join(err, udp.Close())
+	return nil
 }
 
 // fraction of a time, at random.
@@ -246,4 +285,34 @@ func (c *churn) requireOnly(t *testing.T, count int) {
 		return true
 	})
 	require.Len(t, statusOf(t, c.lab.Nodes[0]).Links, count)
+}
+
+// files are how many each of the other programs has open.
+func (c *churn) files(t *testing.T) map[string]int {
+	t.Helper()
+	open := make(map[string]int)
+	for _, p := range c.lab.Processes() {
+		if p == c.lab.Nodes[0].Forwarder || p == c.lab.Nodes[1].Forwarder {
+			continue
+		}
+		fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.PID()))
+		require.NoError(t, err)
+		open[p.Log] = len(fds)
+	}
+	return open
+}
+
+// requireNoMoreFiles waits until the other programs have no more files open than before,
+// but for connections of the control plane that come and go.
+func (c *churn) requireNoMoreFiles(t *testing.T, before map[string]int) {
+	t.Helper()
+	const slack = 16
+	eventually(t, 20*time.Second, fmt.Sprintf("programs close their files, before %v", before), func() bool {
+		for log, n := range c.files(t) {
+			if n > before[log]+slack {
+				return false
+			}
+		}
+		return true
+	})
 }

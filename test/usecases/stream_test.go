@@ -9,6 +9,9 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/nsm-afxdp/forwarder/internal/lab"
+	"github.com/nsm-afxdp/forwarder/internal/netns"
 )
 
 const (
@@ -148,4 +151,34 @@ func (s *stream) finish() (uint32, error) {
 		err = fmt.Errorf("%s: %w", s.name, err)
 	}
 	return s.sent, err
+}
+
+// echo sends back what comes to a port in a namespace, until the returned function is
+// called.
+func echo(ns *lab.Namespace, port uint16) (stop func(), err error) {
+	var conn *net.UDPConn
+	err = netns.Do(ns.Path, func() error {
+		conn, err = net.ListenUDP("udp", &net.UDPAddr{Port: int(port)})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var done sync.WaitGroup
+	done.Go(func() {
+		buf := make([]byte, 2048)
+		for {
+			n, from, err := conn.ReadFromUDPAddrPort(buf)
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if err == nil {
+				_, _ = conn.WriteToUDPAddrPort(buf[:n], from)
+			}
+		}
+	})
+	return func() {
+		_ = conn.Close()
+		done.Wait()
+	}, nil
 }
