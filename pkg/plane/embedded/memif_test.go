@@ -7,11 +7,14 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/nsm-afxdp/forwarder/internal/netns"
 	"github.com/nsm-afxdp/forwarder/pkg/memif"
@@ -448,4 +451,68 @@ func TestMemifIsKept(t *testing.T) {
 	case <-time.After(5 * time.Second):
 		t.Error("the program still has its connection")
 	}
+}
+
+// What a pod's kernel leaves to its device is done when it comes out of a memif:
+// a program expects right checksums, and packets of no more than the MTU.
+func TestMemifGetsFinishedPackets(t *testing.T) {
+	u := newUnderlay(t, 1500)
+	n := u.start(t, 0, addrs4, nil)
+	pods := [2]*namespace{newNamespace(t), newNamespace(t)}
+	port := pods[0].memif(t, "c1", true)
+	if _, err := n.Join(t.Context(), &plane.Connection{ID: "c1", Payload: plane.IP, Client: port, Endpoint: pods[1].port(t, "nse-1")}); err != nil {
+		t.Fatal(err)
+	}
+	pods[1].addr(t, "nse-1", "10.7.0.2/24", "fd07::2/64")
+	p := startProgram(t, port, memif.Config{Mode: memif.IP}).connect(t)
+	n.withPeers(t, "c1")
+	for _, to := range []string{"10.7.0.1", "fd07::1"} {
+		for _, c := range []struct{ payload, segment int }{{1, 0}, {1000, 0}, {1893, 0}, {4001, 0}, {8900, 0}, {10_000, 1000}, {30_001, 8900}} {
+			t.Run(fmt.Sprintf("%s/%d bytes by %d", to, c.payload, c.segment), func(t *testing.T) {
+				conn := pods[1].dialUDP(t, &net.UDPAddr{IP: net.ParseIP(to), Port: 9}, to == "10.7.0.1")
+				var oob []byte
+				if c.segment > 0 {
+					oob = make([]byte, unix.CmsgSpace(2))
+					binary.NativeEndian.PutUint64(oob, uint64(unix.CmsgLen(2)))
+					binary.NativeEndian.PutUint32(oob[8:], unix.SOL_UDP)
+					binary.NativeEndian.PutUint32(oob[12:], unix.UDP_SEGMENT)
+					binary.NativeEndian.PutUint16(oob[16:], uint16(c.segment))
+				}
+				payload := pattern[c.payload : 2*c.payload]
+				if _, _, err := conn.WriteMsgUDP(payload, oob, nil); err != nil {
+					t.Fatal(err)
+				}
+				p.await(t, "all of it", func(got []byte) bool {
+					want := payload
+					if c.segment > 0 {
+						want = want[:min(len(want), c.segment)]
+					}
+					if !bytes.HasSuffix(got, want) {
+						return false // the kernel says hello
+					}
+					if !checksumIsRight(got) || len(got) > plane.DefaultMTU {
+						t.Errorf("packet of %d bytes: %x", len(got), got[:48])
+					}
+					payload = payload[len(want):]
+					return len(payload) == 0
+				})
+			})
+		}
+	}
+}
+
+// checksumIsRight sums a UDP packet up.
+func checksumIsRight(ip []byte) bool {
+	addrs, udp := ip[12:20], ip[20:]
+	if ip[0]>>4 == 6 {
+		addrs, udp = ip[8:40], ip[40:]
+	}
+	var sum uint32 = unix.IPPROTO_UDP + uint32(len(udp))
+	for _, b := range [][]byte{addrs, udp} {
+		for i := range b {
+			sum += uint32(b[i]) << (8 * (1 - i%2))
+			sum = sum&0xffff + sum>>16
+		}
+	}
+	return sum == 0xffff && binary.BigEndian.Uint16(udp[6:]) != 0
 }
