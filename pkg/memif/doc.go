@@ -19,6 +19,9 @@
 //		conn.Close()
 //	}
 //
+// A Relay stands between peers that cannot reach each other's sockets: it passes
+// on what they say to each other there, and none of their packets.
+//
 // # Packets and who owns them
 //
 // A Packet is a view of shared memory. RxQueue.Receive gives a burst of views

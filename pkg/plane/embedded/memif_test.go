@@ -491,7 +491,7 @@ func TestMemifGetsFinishedPackets(t *testing.T) {
 						return false // the kernel says hello
 					}
 					if !checksumIsRight(got) || len(got) > plane.DefaultMTU {
-						t.Errorf("packet of %d bytes: %x", len(got), got[:48])
+						t.Errorf("packet of %d bytes: %x", len(got), got[:min(len(got), 48)])
 					}
 					payload = payload[len(want):]
 					return len(payload) == 0
