@@ -24,7 +24,7 @@ import (
 
 func main() {
 	memory := flag.Int("m", vm.DefaultMemory, "memory in MiB")
-	cpus := flag.Int("smp", vm.DefaultCPUs, "processors")
+	cpus := flag.Int("smp", vm.DefaultCPUs, "processors, with KVM")
 	timeout := flag.Duration("timeout", 5*time.Minute, "limit for boot and program")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
