@@ -114,7 +114,7 @@ func (b *bench) measureCrowd() (figures [2]Figure, err error) {
 }
 
 func (b *bench) startCrowd() (*lab.Lab, *requester.Fleet, error) {
-	l, err := lab.New(lab.Config{Tag: "bench", Bin: b.bin})
+	l, err := lab.New(lab.Config{Tag: "bench", Bin: b.bin, Planes: embeddedPlanes})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -27,15 +27,18 @@ func main() {
 	o := options{}
 	flag.StringVar(&o.bin, "bin", "bin", "folder of the programs")
 	flag.StringVar(&o.out, "out", "out/bench.json", "file for the results")
-	flag.StringVar(&o.run, "run", "", "regular expression that picks rows by their name")
-	flag.Float64Var(&o.seconds, "seconds", 5, "how long a stream of packets is measured")
+	if os.Getenv("FORWARDING_PLANE") == "kernel" {
+		o.run = "kernel plane"
+	}
+	flag.StringVar(&o.run, "run", o.run, "regular expression that picks rows by their name")
+	flag.Float64Var(&o.seconds, "seconds", 4, "how long a stream of packets is measured")
 	flag.BoolVar(&o.quick, "quick", false, "measure for one second, fewer connections")
 	flag.Parse()
 	if o.quick {
 		o.seconds = min(o.seconds, 1)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	ctx, cancel := context.WithTimeoutCause(ctx, 6*time.Minute, errors.New("the benchmarks took longer than six minutes"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Minute, errors.New("the benchmarks took longer than ten minutes"))
 	err := run(ctx, &o)
 	cancel()
 	stop()

@@ -146,7 +146,7 @@ func meshMemifs(ctx context.Context, bin string) (_ *memifPair, stop func() erro
 			err = errors.Join(err, undo.close())
 		}
 	}()
-	l, err := lab.New(lab.Config{Tag: "bench", Bin: bin})
+	l, err := lab.New(lab.Config{Tag: "bench", Bin: bin, Planes: embeddedPlanes})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -21,6 +21,9 @@ type mesh struct {
 const meshSetup = "two network namespaces as nodes, joined by a veth pair of MTU 1500; " +
 	"registry, nsmgr and our forwarder with the %s plane on each; %s"
 
+// embeddedPlanes are those of the nodes unless a row is about another plane.
+var embeddedPlanes = [2]string{"embedded", "embedded"}
+
 // meshWords say what the paths of a plane are made of.
 var meshWords = map[string]struct{ vxlan, wireguard, local string }{
 	"embedded": {

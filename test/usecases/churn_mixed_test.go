@@ -73,7 +73,7 @@ type churn struct {
 // and count every packet.
 func TestMixedChurn(t *testing.T) {
 	started := time.Now()
-	l := newLab(t, lab.Config{Switch: true})
+	l := newLab(t, lab.Config{Switch: true, Planes: [2]string{"embedded", "embedded"}})
 	ctx := within(t, churnTime+4*time.Minute)
 	require.NoError(t, l.StartRegistry(ctx))
 	for _, n := range l.Nodes {

@@ -25,7 +25,7 @@ func TestAThousandConnections(t *testing.T) {
 		// pinged is a prime, so that all kinds and endpoints have their turn.
 		pinged = 29
 	)
-	l := newLab(t, lab.Config{})
+	l := newLab(t, lab.Config{Planes: [2]string{"embedded", "embedded"}})
 	ctx := within(t, 3*time.Minute)
 	require.NoError(t, l.StartRegistry(ctx))
 	for _, n := range l.Nodes {
