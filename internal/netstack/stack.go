@@ -107,13 +107,24 @@ const (
 	maxRetries = 255
 )
 
+// Sizes of TCP's buffers in bytes. What is on its way should fit into the rings and
+// queues that it goes through, and a full send buffer is writable again when half of
+// it is empty.
+const (
+	minBuffer     = 4 << 10
+	defaultBuffer = 256 << 10
+	maxBuffer     = 1 << 20
+)
+
 // tune sets TCP's options.
 func (s *Stack) tune() error {
 	sack, moderate := tcpip.TCPSACKEnabled(true), tcpip.TCPModerateReceiveBufferOption(true)
 	// Not RACK (RFC 8985): gVisor's takes segments for lost that are late, and repeats too many.
 	recovery := tcpip.TCPRecovery(0)
 	shortest, longest, retries := tcpip.TCPMinRTOOption(minRTO), tcpip.TCPMaxRTOOption(maxRTO), tcpip.TCPMaxRetriesOption(maxRetries)
-	for _, option := range []tcpip.SettableTransportProtocolOption{&sack, &moderate, &recovery, &shortest, &longest, &retries} {
+	send := tcpip.TCPSendBufferSizeRangeOption{Min: minBuffer, Default: defaultBuffer, Max: maxBuffer}
+	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: minBuffer, Default: defaultBuffer, Max: maxBuffer}
+	for _, option := range []tcpip.SettableTransportProtocolOption{&sack, &moderate, &recovery, &shortest, &longest, &retries, &send, &receive} {
 		if err := s.ip.SetTransportProtocolOption(tcp.ProtocolNumber, option); err != nil {
 			return fmt.Errorf("netstack: set TCP's %T: %v", option, err)
 		}

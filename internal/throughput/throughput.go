@@ -73,8 +73,9 @@ type Interval struct {
 const (
 	// connectTimeout is for all streams together.
 	connectTimeout = 10 * time.Second
-	// ioSize is how much TCP takes or gives at once.
-	ioSize = 128 << 10
+	// ioSize is how much TCP takes or gives at once: so little that a slow stream is
+	// not taken for one that stands.
+	ioSize = 32 << 10
 	// datagram is the size of a UDP datagram's payload: the smallest MTU of IPv6
 	// takes it.
 	datagram = 1200
