@@ -132,12 +132,17 @@ func (d *demo) link(ctx context.Context, c *usecase.Case) error {
 		return step.end(err)
 	}
 	d.links = append(d.links, k)
+	ctx, cancel := context.WithTimeout(ctx, linkTimeout)
+	defer cancel()
 	return step.end(k.AwaitUp(ctx))
 }
 
 const (
 	pings    = 10
 	pingSize = 56
+	// linkTimeout ends the wait for a client that is refused again and again, such
+	// as one for memif by the kernel plane.
+	linkTimeout = 30 * time.Second
 )
 
 func (d *demo) ping(ctx context.Context) error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/nsm-afxdp/forwarder/internal/usecase"
@@ -117,11 +118,10 @@ func (w *Way) Command() string {
 // Ping sends echo requests with options of ping(8), and returns what was
 // printed.
 func (w *Way) Ping(ctx context.Context, options ...string) (string, error) {
-	args := append(options, w.To.String())
 	if w.Memif {
-		return Run(ctx, w.From.Path, w.program, append([]string{"ping"}, args...)...)
+		return Run(ctx, w.From.Path, w.program, slices.Concat([]string{"ping"}, options, []string{w.To.String()})...)
 	}
-	return Run(ctx, w.From.Path, "ping", append([]string{"-n"}, args...)...)
+	return Run(ctx, w.From.Path, "ping", slices.Concat([]string{"-n"}, options, []string{w.To.String()})...)
 }
 
 // Burst is options of Ping that send count echo requests of a size at once and

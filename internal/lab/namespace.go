@@ -74,17 +74,16 @@ func (n *Namespace) remove() error {
 }
 
 // evict kills the processes that are in the namespace.
-func (n *Namespace) evict() error {
+func (n *Namespace) evict() {
 	dev, ino, err := ns.Identity(n.Path)
 	if err != nil {
-		return nil // only the name was left
+		return // only the name was left
 	}
 	for pid := range ns.Processes(dev, ino) {
 		if pid != os.Getpid() {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 	}
-	return nil
 }
 
 // Namespaces and folders of a lab carry the number of the process that made
@@ -104,7 +103,8 @@ func Sweep(tag string) error {
 	for _, path := range names {
 		if stale(filepath.Base(path), tag) {
 			n := Namespace{Name: filepath.Base(path), Path: path}
-			errs = append(errs, n.evict(), n.remove())
+			n.evict()
+			errs = append(errs, n.remove())
 		}
 	}
 	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), namePrefix+tag+"-*"))

@@ -27,7 +27,7 @@ func (r *row) requireCloseLeavesNothing(t *testing.T) {
 	after := r.openings(t)
 	for i := range before {
 		want := before[i]
-		if r.board.lab.Planes[i] == "embedded" && !r.Local() && (r.VLAN == 0 || i == 0) {
+		if r.lab.Planes[i] == "embedded" && !r.Local() && (r.VLAN == 0 || i == 0) {
 			want--
 		}
 		require.Equal(t, want, after[i], "uses of the classifier's pinholes on node %d", i+1)
@@ -37,7 +37,7 @@ func (r *row) requireCloseLeavesNothing(t *testing.T) {
 // openings counts who needs the classifiers' pinholes, by node.
 func (r *row) openings(t *testing.T) (count [2]int) {
 	t.Helper()
-	for i, n := range r.board.lab.Nodes {
+	for i, n := range r.lab.Nodes {
 		for _, p := range statusOf(t, n).Pinholes {
 			count[i] += p.References
 		}
@@ -50,7 +50,7 @@ func (r *row) openings(t *testing.T) (count [2]int) {
 func (r *row) requireGone(t *testing.T) {
 	t.Helper()
 	eventually(t, 10*time.Second, "the link is gone on both nodes", func() bool {
-		for _, n := range r.board.lab.Nodes {
+		for _, n := range r.lab.Nodes {
 			if r.linkIn(t, statusOf(t, n)) != nil {
 				return false
 			}

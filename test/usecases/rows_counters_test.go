@@ -70,7 +70,7 @@ func (r *row) quiet(t *testing.T) *view {
 func (r *row) look(t *testing.T) *view {
 	t.Helper()
 	v := new(view)
-	for i, n := range r.board.lab.Nodes {
+	for i, n := range r.lab.Nodes {
 		s := statusOf(t, n)
 		v.links[i] = r.linkIn(t, s)
 		for _, c := range s.Counters {
@@ -133,7 +133,7 @@ func (r *row) compare(before, after *view) error {
 		}
 	}
 	for i := range before.redirect {
-		if r.board.lab.Planes[i] == "embedded" {
+		if r.lab.Planes[i] == "embedded" {
 			errs = append(errs, r.compareRedirected(i, frame, before, after))
 		}
 	}
@@ -166,7 +166,7 @@ func (r *row) compareRedirected(node, inner int, before, after *view) error {
 		packets -= counted
 		bytes -= counted * int64(r.onWire(inner))
 	}
-	if !upkeep(packets, bytes, r.board.lab.IPv6) {
+	if !upkeep(packets, bytes, r.lab.IPv6) {
 		return fmt.Errorf("node %d: the classifier redirected %d frames and %d bytes besides those of the row", node+1, packets, bytes)
 	}
 	return nil
@@ -194,7 +194,7 @@ func (r *row) onWire(inner int) int {
 		// What is inside is padded to multiples of 16 bytes.
 		length += guardHeader + (inner+15)/16*16
 	}
-	if r.board.lab.IPv6 {
+	if r.lab.IPv6 {
 		length += ipv6Longer
 	}
 	return length

@@ -60,7 +60,7 @@ func (r *row) requireMTU(t *testing.T) {
 		_, err := w.PingLossless(within(t, 30*time.Second), 3, payload, "-M", "do")
 		require.NoError(t, err, "%s: packets of exactly %d bytes", w.Name, mtu)
 
-		if r.Host != nil && w.From == r.Host.Namespace && mtu < r.board.lab.MTU {
+		if r.Host != nil && w.From == r.Host.Namespace && mtu < r.lab.MTU {
 			continue // on a network of its own a host is not told of another's MTU
 		}
 		out, err := w.Ping(within(t, 30*time.Second), "-c", "2", "-i", "0.2", "-W", "2", "-M", "do", "-s", fmt.Sprint(payload+1))
