@@ -143,7 +143,7 @@ func (w *world) requireNothing(t *testing.T) {
 	require.Empty(t, w.classifier.open, "pinholes")
 	require.Empty(t, w.classifier.vlans, "VLAN ids")
 	// A hop that answered too late is told to close after the request.
-	require.Eventually(t, func() bool { return w.hop.connections() == 0 }, 2*time.Second, 10*time.Millisecond,
+	require.Eventually(t, func() bool { return w.hop.connections() == 0 }, 20*time.Second, 10*time.Millisecond,
 		"connections of the next hop")
 	for _, pod := range w.pods {
 		require.Empty(t, interfaces(t, pod))
