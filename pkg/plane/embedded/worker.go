@@ -20,7 +20,7 @@ import (
 //  1. receive (receive.go): a burst from the uplink's queue is parsed, sorted by
 //     tunnel, and given to the ports at the other ends.
 //  2. collect (outbox.go): what WireGuard has left to be sent joins it.
-//  3. pollRings (memif_receive.go): the rings of memifs that are busy. Each
+//  3. pollRings (memif_rings.go): the rings of memifs that are busy. Each
 //     gives a burst to the port at the other end.
 //  4. poll: which other sources, pods' devices and idle rings, have something?
 //  5. source.receive for each of them: a burst is read and given to the port at
