@@ -28,8 +28,9 @@ func NewClient(connections *Connections) networkservice.NetworkServiceClient {
 
 func (c *client) Request(ctx context.Context, request *networkservice.NetworkServiceRequest, opts ...grpc.CallOption) (*networkservice.Connection, error) {
 	closeCtx := postpone.ContextWithValues(ctx)
-	for _, preference := range request.GetMechanismPreferences() {
-		if mechanism := memifmech.ToMechanism(preference); mechanism != nil {
+	// A connection that an earlier run left names the namespace by its inode.
+	for _, m := range append([]*networkservice.Mechanism{request.GetConnection().GetMechanism()}, request.GetMechanismPreferences()...) {
+		if mechanism := memifmech.ToMechanism(m); mechanism != nil {
 			mechanism.SetNetNSURL(ownNetNS)
 		}
 	}
