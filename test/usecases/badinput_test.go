@@ -163,7 +163,7 @@ func TestClientAndEndpointRefuseNonsense(t *testing.T) {
 	n := l.Nodes[0]
 	for name, tc := range map[string]struct{ request, want string }{
 		"interface name too long": {"kernel://service/sixteen-bytes-xx", "longer than 15 characters"},
-		"unknown mechanism":       {"carrierpigeon://service/nsm-1", "this client has kernel only"},
+		"unknown mechanism":       {"carrierpigeon://service/nsm-1", "this client has kernel and memif"},
 		"no service":              {"kernel:///nsm-1", "no network service"},
 		"nothing to connect to":   {"", "NSM_NETWORK_SERVICES"},
 	} {
