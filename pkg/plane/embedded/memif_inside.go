@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nsm-afxdp/forwarder/pkg/memif"
 	"github.com/nsm-afxdp/forwarder/pkg/packet"
 	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/tun"
@@ -70,11 +72,10 @@ func (i *memifInside) begin(c *memif.Conn) error {
 	if len(c.Rx()) == 0 {
 		return errMemifRings
 	}
-	fd, err := syscall.Dup(c.Rx()[0].FD())
+	fd, err := unix.FcntlInt(uintptr(c.Rx()[0].FD()), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("duplicate descriptor of ring: %w", err)
 	}
-	syscall.CloseOnExec(fd)
 	bell := os.NewFile(uintptr(fd), "memif ring")
 	raw, err := bell.SyscallConn()
 	if err != nil {
