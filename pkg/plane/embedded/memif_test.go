@@ -386,7 +386,7 @@ func checksumIsRight(ip []byte) bool {
 	if ip[0]>>4 == 6 {
 		addrs, udp = ip[8:40], ip[40:]
 	}
-	var sum uint32 = unix.IPPROTO_UDP + uint32(len(udp))
+	sum := unix.IPPROTO_UDP + uint32(len(udp))
 	for _, b := range [][]byte{addrs, udp} {
 		for i := range b {
 			sum += uint32(b[i]) << (8 * (1 - i%2))
