@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/nsm-afxdp/forwarder/internal/testpmd"
 )
 
 func BenchmarkSendReceive(b *testing.B) {
@@ -116,8 +118,7 @@ func besideOurs(b *testing.B) []float64 {
 
 func besideTheirs(b *testing.B) []float64 {
 	source, sink, dial, listenAt := outside(b)
-	vdev := "role=%s,id=0,socket-abstract=no,socket=%s"
-	p := startTestpmd(b, 1, []string{fmt.Sprintf(vdev, "client", dial.Socket), fmt.Sprintf(vdev, "server", listenAt.Socket)}, "--forward-mode=io", "--burst=64", "--no-flush-rx")
+	p := startTestpmd(b, []string{testpmd.Memif(0, "client", dial.Socket), testpmd.Memif(1, "server", listenAt.Socket)}, "--burst=64")
 	ctx := within(b)
 	a, err := source.Connect(ctx)
 	z, err2 := sink.Connect(ctx)
@@ -126,10 +127,13 @@ func besideTheirs(b *testing.B) []float64 {
 	}
 	defer a.Close()
 	defer z.Close()
-	p.say("start")
-	p.until("packet forwarding")
+	if err := p.Forward(); err != nil {
+		b.Fatal(err)
+	}
 	rates := measure(b, a, z)
-	p.quit()
+	if err := p.Quit(); err != nil {
+		b.Error(err)
+	}
 	return rates
 }
 

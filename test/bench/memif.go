@@ -18,6 +18,7 @@ import (
 
 	"github.com/nsm-afxdp/forwarder/internal/lab"
 	"github.com/nsm-afxdp/forwarder/internal/lab/requester"
+	"github.com/nsm-afxdp/forwarder/internal/testpmd"
 	"github.com/nsm-afxdp/forwarder/pkg/memif"
 )
 
@@ -262,8 +263,10 @@ func (b *bench) testpmdMemifs() (_ *memifPair, stop func() error, err error) {
 		p, err = join(b.ctx, source, sink)
 		return err
 	}
-	const device = "net_memif%d,role=%s,id=0,socket-abstract=no,socket=%s"
-	stopTestpmd, err := startTestpmd("", 1, "io", "--burst=64", connect, fmt.Sprintf(device, 0, "server", in), fmt.Sprintf(device, 1, "client", out))
+	stopTestpmd, err := startTestpmd(testpmd.Config{
+		CPU: 1, Mode: "io", Options: []string{"--burst=64"},
+		Devices: []string{testpmd.Memif(0, "server", in), testpmd.Memif(1, "client", out)},
+	}, connect)
 	if err != nil {
 		return nil, nil, err
 	}

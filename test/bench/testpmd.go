@@ -3,18 +3,15 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/nsm-afxdp/forwarder/internal/netns"
+	"github.com/nsm-afxdp/forwarder/internal/testpmd"
 )
 
 // bareSetup is the ceiling: AF_XDP and nothing else.
@@ -43,7 +40,10 @@ func (p *peers) measureTestpmd(ctx context.Context, size int, d time.Duration, o
 	if err != nil {
 		return nil, err
 	}
-	stopForwarder, err := startTestpmd(pod.Path, 1, "io", "--burst=64", alreadyReady, afxdp("leftb", "righta")...)
+	stopForwarder, err := startTestpmd(testpmd.Config{
+		NetNS: pod.Path, CPU: 1, Mode: "io", Options: []string{"--burst=64"},
+		Devices: []string{testpmd.AFXDP(0, "leftb"), testpmd.AFXDP(1, "righta")},
+	}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +64,10 @@ func (p *peers) measureTestpmd(ctx context.Context, size int, d time.Duration, o
 		defer g.close()
 		return (&flow{generator: g, cpu: 0, arrived: sink.received}).measureRates(ctx, d)
 	}
-	stopGenerator, err := startTestpmd(pod.Path, 0, "txonly", "--txpkts="+strconv.Itoa(size), alreadyReady, afxdp("lefta")...)
+	stopGenerator, err := startTestpmd(testpmd.Config{
+		NetNS: pod.Path, CPU: 0, Mode: "txonly", Options: []string{"--txpkts=" + strconv.Itoa(size)},
+		Devices: []string{testpmd.AFXDP(0, "lefta")},
+	}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -92,73 +95,27 @@ func bestSlice(ctx context.Context, sink *end, d time.Duration) (values, error) 
 	return values{"packets/s": slices.Max(rates)}, ctx.Err()
 }
 
-// afxdp are AF_XDP sockets on interfaces, as testpmd's devices.
-func afxdp(interfaces ...string) (devices []string) {
-	for i, name := range interfaces {
-		devices = append(devices, fmt.Sprintf("net_af_xdp%d,iface=%s", i, name))
+// startTestpmd runs testpmd, calls ready when its ports are there, and returns when
+// it forwards.
+func startTestpmd(cfg testpmd.Config, ready func() error) (stop func(), err error) {
+	p, err := testpmd.Start(cfg)
+	if errors.Is(err, testpmd.ErrAbsent) {
+		return nil, absent(lastLine(err.Error()))
 	}
-	return devices
-}
-
-func alreadyReady() error { return nil }
-
-// startTestpmd runs testpmd on a CPU, calls ready when its devices are there, and
-// returns when it forwards.
-func startTestpmd(ns string, cpu int, mode, option string, ready func() error, devices ...string) (stop func(), err error) {
-	// stdbuf: it is to write its lines when they are complete, also into a pipe.
-	args := []string{"-oL", "dpdk-testpmd", "--no-huge", "--no-pci", "--no-shconf", "--no-telemetry", "-m", "256", "--lcores", "(0,1)@" + strconv.Itoa(cpu)}
-	for _, d := range devices {
-		args = append(args, "--vdev", d)
-	}
-	args = append(args, "--", "--forward-mode="+mode, option, "--total-num-mbufs=16384", "--no-lsc-interrupt", "--disable-link-check", "--no-flush-rx", "-i")
-	cmd := exec.Command("stdbuf", args...)
-	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
+	if ready != nil {
+		err = ready()
+	}
+	if err := errors.Join(err, p.Forward()); err != nil {
+		p.Kill()
 		return nil, err
 	}
-	cmd.Stderr = cmd.Stdout
-	if err := netns.Do(ns, cmd.Start); err != nil {
-		return nil, fmt.Errorf("start dpdk-testpmd: %w", err)
-	}
-	var text strings.Builder
-	lines := bufio.NewScanner(out)
-	until := func(word string) error {
-		for {
-			if !lines.Scan() {
-				return absent(fmt.Sprintf("dpdk-testpmd does not run here: %v: %s", cmd.Wait(), lastLine(text.String())))
-			}
-			fmt.Fprintln(&text, lines.Text())
-			if strings.Contains(lines.Text(), word) {
-				return nil
-			}
-		}
-	}
-	if err := until("Done"); err != nil {
-		return nil, err
-	}
-	if err := ready(); err != nil {
-		_ = cmd.Process.Kill()
-		return nil, errors.Join(err, cmd.Wait())
-	}
-	fmt.Fprintln(in, "start")
-	if err := until("packet forwarding"); err != nil {
-		return nil, err
-	}
-	drained := make(chan struct{})
-	go func() {
-		defer close(drained)
-		_, _ = io.Copy(io.Discard, out)
-	}()
 	return func() {
-		kill := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
-		defer kill.Stop()
-		fmt.Fprintln(in, "stop\nquit")
-		<-drained
-		_ = cmd.Wait()
+		if p.Quit() != nil {
+			p.Kill()
+		}
 	}, nil
 }
 

@@ -3,139 +3,51 @@
 package embedded
 
 import (
-	"bufio"
+	"errors"
 	"fmt"
-	"io"
-	"os/exec"
-	"regexp"
-	"strconv"
-	"strings"
 	"testing"
-	"time"
 
+	"github.com/nsm-afxdp/forwarder/internal/testpmd"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
 )
 
-// testpmd is a pod whose program is DPDK's packet forwarder, with memif ports.
-type testpmd struct {
-	t     testing.TB
-	in    io.WriteCloser
-	lines chan string
-	cmd   *exec.Cmd
-}
-
-// startTestpmd runs dpdk-testpmd in a namespace, at the other ends of memif
-// ports.
-func startTestpmd(t testing.TB, ns *namespace, ports []plane.Memif, rings int) *testpmd {
+// startTestpmd runs a pod's program in a namespace that carries packets between
+// the other ends of memif ports.
+func startTestpmd(t testing.TB, ns *namespace, ports []plane.Memif, rings int) *testpmd.Process {
 	t.Helper()
-	if _, err := exec.LookPath("dpdk-testpmd"); err != nil {
-		t.Skip("needs dpdk-testpmd with net_memif (Debian: dpdk, librte-net-memif23)")
+	cfg := testpmd.Config{
+		NetNS: ns.path, CPU: 1, Mode: "io",
+		Options: []string{fmt.Sprintf("--rxq=%d", rings), fmt.Sprintf("--txq=%d", rings)},
 	}
-	args := []string{"-oL", "dpdk-testpmd", "--no-huge", "--no-pci", "--no-shconf", "--no-telemetry", "-m", "256", "--lcores", "(0,1)@1"}
 	for i, port := range ports {
 		role := "server"
 		if port.Master {
 			role = "client"
 		}
-		args = append(args, "--vdev", fmt.Sprintf("net_memif%d,role=%s,id=0,rsize=10,socket-abstract=yes,socket=%s", i, role, port.Socket[1:]))
+		cfg.Devices = append(cfg.Devices, testpmd.Memif(i, role, port.Socket, "rsize=10"))
 	}
-	args = append(args, "--", "--total-num-mbufs=16384", "--no-lsc-interrupt", "--disable-link-check", "-i", "--no-flush-rx",
-		"--forward-mode=io", fmt.Sprintf("--rxq=%d", rings), fmt.Sprintf("--txq=%d", rings))
-	p := &testpmd{t: t, cmd: exec.Command("stdbuf", args...), lines: make(chan string, 4096)}
-	var err error
-	if p.in, err = p.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
+	p, err := testpmd.Start(cfg)
+	if errors.Is(err, testpmd.ErrAbsent) {
+		t.Skip(err)
 	}
-	out, err := p.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.cmd.Stderr = p.cmd.Stdout
-	ns.do(t, p.cmd.Start)
-	go func() {
-		defer close(p.lines)
-		for s := bufio.NewScanner(out); s.Scan(); {
-			p.lines <- s.Text()
-		}
-	}()
-	t.Cleanup(p.quit)
-	p.until("^Done")
+	must(t, err)
+	t.Cleanup(p.Kill)
 	return p
 }
 
-// until reads output up to a line that matches, and returns all of it.
-func (p *testpmd) until(pattern string) string {
-	p.t.Helper()
-	re := regexp.MustCompile(pattern)
-	var text strings.Builder
-	deadline := time.After(20 * time.Second)
-	for {
-		select {
-		case line, ok := <-p.lines:
-			fmt.Fprintln(&text, line)
-			if !ok {
-				p.t.Fatalf("dpdk-testpmd ended:\n%s", text.String())
-			}
-			if re.MatchString(line) {
-				return text.String()
-			}
-		case <-deadline:
-			p.t.Fatalf("dpdk-testpmd: no %q in 20 s:\n%s", pattern, text.String())
-		}
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
-// forward begins to forward. All ports must have a peer: net_memif crashes if
-// one gets its peer while it is polled.
-func (p *testpmd) forward() {
-	fmt.Fprintln(p.in, "start")
-	p.until("packet forwarding")
-}
-
-// stop ends forwarding.
-func (p *testpmd) stop() {
-	fmt.Fprintln(p.in, "stop")
-	p.until("^Done")
-}
-
-// quit ends the program, once. As a server it must not have peers any more: they
-// would come again, and net_memif crashes on who comes while it is closed.
-func (p *testpmd) quit() {
-	if p.in == nil {
-		return
-	}
-	fmt.Fprintln(p.in, "quit")
-	p.in = nil
-	if p.t.Failed() {
-		_ = p.cmd.Process.Kill()
-		_ = p.cmd.Wait()
-		return
-	}
-	kill := time.AfterFunc(10*time.Second, func() { _ = p.cmd.Process.Kill() })
-	defer kill.Stop()
-	var tail []string
-	for line := range p.lines {
-		tail = append(tail, line)
-	}
-	if err := p.cmd.Wait(); err != nil {
-		p.t.Errorf("dpdk-testpmd: %v\n%s", err, strings.Join(tail, "\n"))
-	}
-}
-
-// counters are a port's, turned round: as the plane should have them.
-func (p *testpmd) counters(port int) plane.Counters {
-	p.t.Helper()
-	fmt.Fprintf(p.in, "show port stats %d\n", port)
-	text := p.until("TX-packets:.*TX-bytes:")
-	get := func(name string) uint64 {
-		m := regexp.MustCompile(name + `: *(\d+)`).FindStringSubmatch(text)
-		if m == nil {
-			p.t.Fatalf("no %s in %s", name, text)
-		}
-		n, _ := strconv.ParseUint(m[1], 10, 64)
-		return n
-	}
-	return plane.Counters{RxPackets: get("TX-packets"), RxBytes: get("TX-bytes"), TxPackets: get("RX-packets"), TxBytes: get("RX-bytes")}
+// turned are a port's counters as the plane should have them.
+func turned(t testing.TB, p *testpmd.Process, port int) plane.Counters {
+	t.Helper()
+	c, err := p.Counters(port)
+	must(t, err)
+	return plane.Counters{RxPackets: c.TxPackets, RxBytes: c.TxBytes, TxPackets: c.RxPackets, TxBytes: c.RxBytes}
 }
 
 // withPeers waits until memif ports have a peer.
@@ -179,7 +91,7 @@ func TestTestpmd(t *testing.T) {
 				}
 				p := startTestpmd(t, between, ports, rings)
 				n.withPeers(t, "c1", "c2")
-				p.forward()
+				must(t, p.Forward())
 				for i, pod := range pods {
 					pod.addr(t, "nsm-1", fmt.Sprintf("10.7.0.%d/24", i+1), fmt.Sprintf("fd07::%d/64", i+1))
 				}
@@ -193,10 +105,15 @@ func TestTestpmd(t *testing.T) {
 					}
 				}
 				var ours, theirs [2]plane.Counters
+				defer func() {
+					if t.Failed() {
+						t.Logf("the plane's counters %+v, testpmd's turned round %+v", ours, theirs)
+					}
+				}()
 				n.eventually(t, "the counters agree", func() bool {
 					links := n.Links()
 					ours = [2]plane.Counters{links[0].Endpoint.Counters, links[1].Client.Counters}
-					theirs = [2]plane.Counters{p.counters(0), p.counters(1)}
+					theirs = [2]plane.Counters{turned(t, p, 0), turned(t, p, 1)}
 					for i := range ours {
 						ours[i].Drops = 0
 					}
@@ -205,13 +122,13 @@ func TestTestpmd(t *testing.T) {
 				if ours[0].RxBytes < 4<<20 || ours[0].TxBytes < 4<<20 {
 					t.Errorf("counters %+v", ours)
 				}
-				p.stop()
+				must(t, p.Stop())
 				for _, c := range connections {
 					if err := n.Leave(t.Context(), c.ID); err != nil {
 						t.Fatal(err)
 					}
 				}
-				p.quit()
+				must(t, p.Quit())
 			})
 		}
 	}
