@@ -24,6 +24,7 @@ func TestDefaultsAreTheStockOnes(t *testing.T) {
 	require.Equal(t, 15*time.Second, c.RequestTimeout)
 	require.Equal(t, 10*time.Minute, c.MaxTokenLifetime)
 	require.Equal(t, "kernel", c.Mechanism)
+	require.True(t, c.MemifStack)
 	require.Equal(t, "INFO", c.LogLevel)
 	require.True(t, c.LocalDNSServerEnabled)
 	require.Equal(t, "127.0.0.1:53", c.LocalDNSServerAddress)
@@ -36,21 +37,22 @@ func TestDefaultsAreTheStockOnes(t *testing.T) {
 func TestEachServiceBecomesARequest(t *testing.T) {
 	t.Setenv("NSM_NAME", "alpine")
 	t.Setenv("NSM_LABELS", "app=web,tier=1")
-	t.Setenv("NSM_NETWORK_SERVICES", "kernel://first@other.domain/nsm-1?tier=2&color=red,//second/nsm-2,kernel://third")
+	t.Setenv("NSM_NETWORK_SERVICES", "kernel://first@other.domain/nsm-1?tier=2&color=red,//second/nsm-2,kernel://third,memif://fourth/nsm-4")
 	t.Setenv("NSM_AWARENESS_GROUPS", "[kernel://first@other.domain/nsm-1,kernel://third]")
 	c := new(Config)
 	require.NoError(t, service.Load(c))
 	require.Len(t, c.AwarenessGroups, 1)
 	requests, err := c.requests()
 	require.NoError(t, err)
-	require.Len(t, requests, 3)
+	require.Len(t, requests, 4)
 	for i, want := range []struct {
-		id, service, iface string
-		labels             map[string]string
+		id, service, mechanism, iface string
+		labels                        map[string]string
 	}{
-		{"alpine-0", "first@other.domain", "nsm-1", map[string]string{"app": "web", "tier": "2", "color": "red"}},
-		{"alpine-1", "second", "nsm-2", map[string]string{"app": "web", "tier": "1"}},
-		{"alpine-2", "third", "", map[string]string{"app": "web", "tier": "1"}},
+		{"alpine-0", "first@other.domain", "KERNEL", "nsm-1", map[string]string{"app": "web", "tier": "2", "color": "red"}},
+		{"alpine-1", "second", "KERNEL", "nsm-2", map[string]string{"app": "web", "tier": "1"}},
+		{"alpine-2", "third", "KERNEL", "", map[string]string{"app": "web", "tier": "1"}},
+		{"alpine-3", "fourth", "MEMIF", "nsm-4", map[string]string{"app": "web", "tier": "1"}},
 	} {
 		conn := requests[i].GetConnection()
 		require.Equal(t, want.id, conn.GetId())
@@ -59,8 +61,8 @@ func TestEachServiceBecomesARequest(t *testing.T) {
 		require.Len(t, requests[i].GetMechanismPreferences(), 1)
 		mechanism := requests[i].GetMechanismPreferences()[0]
 		require.Equal(t, "LOCAL", mechanism.GetCls())
-		require.Equal(t, "KERNEL", mechanism.GetType())
-		require.Equal(t, want.iface, kernel.ToMechanism(mechanism).GetInterfaceName())
+		require.Equal(t, want.mechanism, mechanism.GetType())
+		require.Equal(t, want.iface, interfaceName(mechanism))
 	}
 }
 

@@ -36,6 +36,9 @@ func TestDefaultsAreTheStockOnes(t *testing.T) {
 	require.True(t, c.RegisterService)
 	require.False(t, c.UnregisterItself)
 	require.Equal(t, "/etc/policy-based-routing/config.yaml", c.PBRConfigPath)
+	require.Equal(t, []string{"kernel"}, c.Mechanism)
+	require.True(t, c.MemifStack)
+	require.False(t, c.INETServices)
 }
 
 func TestListsAndGroupsAreRead(t *testing.T) {
@@ -65,6 +68,7 @@ func TestWhatMakesNoSenseIsRefused(t *testing.T) {
 		"NSM_CIDR_PREFIX":   {"172.16.1.0", "NSM_CIDR_PREFIX"},
 		"NSM_DNS_CONFIGS":   {"{", "NSM_DNS_CONFIGS"},
 		"NSM_IDLE_TIMEOUT":  {"never", "NSM_IDLE_TIMEOUT"},
+		"NSM_MECHANISM":     {"kernel,vfio", `"vfio": want kernel, memif or both`},
 	} {
 		t.Run(variable, func(t *testing.T) {
 			t.Setenv(variable, test.value)
