@@ -21,8 +21,11 @@ type neighbour struct {
 	ours bool
 }
 
-// ndaProtocol is NDA_PROTOCOL of linux/neighbour.h.
-const ndaProtocol = 12
+// NDA_PROTOCOL and NDA_IFINDEX of linux/neighbour.h.
+const (
+	ndaProtocol = 12
+	ndaIfIndex  = 8
+)
 
 func (n neighbour) address() netip.Addr { return n.addr }
 
@@ -33,6 +36,8 @@ func (p *pod) neighbours(index int) ([]neighbour, error) {
 	return complete(func() ([]neighbour, error) {
 		req := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, unix.NLM_F_DUMP)
 		req.AddData(&netlink.Ndmsg{Index: uint32(index)})
+		// Linux heeds the attribute, and not the header.
+		req.AddData(nl.NewRtAttr(ndaIfIndex, nl.Uint32Attr(uint32(index))))
 		msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)
 		var all []neighbour
 		for _, m := range msgs {

@@ -102,6 +102,7 @@ func Apply(nsPath, ifName string, c Config) error {
 		return fmt.Errorf("configure interface %s: %w", ifName, err)
 	}
 	return inPod(nsPath, ifName, func(p *pod) error {
+		p.policies = len(want.policies) > 0
 		before, err := p.observe()
 		if err != nil {
 			return err
@@ -147,6 +148,8 @@ type pod struct {
 	link netlink.Link
 	name string
 	ipv6 bool
+	// policies says that the interface is to have some.
+	policies bool
 }
 
 // inPod runs f in the namespace, one at a time per namespace: f chooses table

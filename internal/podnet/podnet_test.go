@@ -73,8 +73,9 @@ func try(ns string, program string, args ...string) (string, error) {
 // everything is the whole network state of a namespace that Apply may touch.
 func everything(t testing.TB, ns string) string {
 	t.Helper()
+	// Linux makes the routes to a pod's own IPv6 addresses a little later than the addresses.
 	const script = `ip -o link | sed 's/ qdisc.*state/ state/; s/,LOWER_UP//; s/,NO-CARRIER//; s/NO-CARRIER,//; s/state.*mode/mode/'; ip -o addr show scope global; ip -4 route show table all
-ip -6 route show table all | grep -v ff00::/8; ip rule; ip -6 rule; ip neigh show nud permanent
+ip -6 route show table all | grep -v -e ff00::/8 -e '^local .* proto kernel'; ip rule; ip -6 rule; ip neigh show nud permanent
 for s in ipv4/ping_group_range ipv4/conf/*/route_localnet ipv6/conf/*/disable_ipv6; do echo $s $(cat /proc/sys/net/$s); done`
 	return in(t, ns, "sh", "-c", script)
 }

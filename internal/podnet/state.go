@@ -25,7 +25,8 @@ type state struct {
 	// rules of ours for all interfaces of the namespace, in their order.
 	rules []netlink.Rule
 	// used are the tables that a rule or a route of anybody mentions, filled
-	// those with a route of ours, over whatever interface.
+	// those with a route of ours, over whatever interface. They are complete if there
+	// are, or are to be, policies.
 	used, filled map[int]bool
 	settings     map[string]string
 }
@@ -53,15 +54,6 @@ func (p *pod) observe() (*state, error) {
 		}
 	}
 	for _, family := range p.families() {
-		routes, err := complete(func() ([]netlink.Route, error) {
-			return p.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
-		})
-		if err != nil {
-			return nil, fmt.Errorf("list routes: %w", err)
-		}
-		for _, r := range routes {
-			s.addRoute(r, family, index)
-		}
 		rules, err := complete(func() ([]netlink.Rule, error) { return p.RuleList(family) })
 		if err != nil {
 			return nil, fmt.Errorf("list policy rules: %w", err)
@@ -74,7 +66,31 @@ func (p *pod) observe() (*state, error) {
 			}
 		}
 	}
+	// Who has no policies needs to know nothing of other interfaces, of which a pod may
+	// have a thousand.
+	of := index
+	if p.policies || len(s.rules) > 0 {
+		of = 0
+	}
+	for _, family := range p.families() {
+		routes, err := complete(func() ([]netlink.Route, error) { return p.routes(family, of) })
+		if err != nil {
+			return nil, fmt.Errorf("list routes: %w", err)
+		}
+		for _, r := range routes {
+			s.addRoute(r, family, index)
+		}
+	}
 	return s, nil
+}
+
+// routes lists those of an interface in all tables, or all there are for index 0. Linux
+// before 4.20 lists all in any case.
+func (p *pod) routes(family, index int) ([]netlink.Route, error) {
+	if index != 0 && p.SetStrictCheck(true) == nil {
+		defer func() { _ = p.SetStrictCheck(false) }()
+	}
+	return p.RouteListFiltered(family, &netlink.Route{LinkIndex: index, Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 }
 
 func (p *pod) observeLink(s *state, index int) error {
