@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -45,7 +46,30 @@ func (l *Lab) joinNodes() error {
 			return fmt.Errorf("configure the uplink of %s: %w", n.Name, err)
 		}
 	}
+	for _, n := range l.Nodes {
+		if err := netns.Do(n.Path, n.awaitCarrier); err != nil {
+			return fmt.Errorf("bring up the uplink of %s: %w", n.Name, err)
+		}
+	}
 	return nil
+}
+
+// awaitCarrier returns when Linux has seen that the uplink is connected, which is
+// up to a second after its other end is up.
+func (n *Node) awaitCarrier() error {
+	const limit = 10 * time.Second
+	for started := time.Now(); ; time.Sleep(time.Millisecond) {
+		link, err := netlink.LinkByName(n.Uplink())
+		if err != nil {
+			return err
+		}
+		if link.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		if time.Since(started) > limit {
+			return fmt.Errorf("%s is %s after %s", n.Uplink(), link.Attrs().OperState, limit)
+		}
+	}
 }
 
 // joinByLink joins the nodes by a veth pair with an end in each.

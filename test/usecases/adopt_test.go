@@ -150,7 +150,7 @@ func TestKernelPlaneOutlivesItsForwarders(t *testing.T) {
 		all = append(all, adoptable(t, l, name))
 	}
 	kill := func(_ *testing.T, p *lab.Process) { p.Kill() }
-	stop := func(t *testing.T, p *lab.Process) { require.NoError(t, p.Stop(10*time.Second)) }
+	stop := func(t *testing.T, p *lab.Process) { require.NoError(t, p.Stop(patience*10*time.Second)) }
 	for _, victims := range []struct {
 		name  string
 		end   func(*testing.T, *lab.Process)
@@ -221,12 +221,12 @@ func requireNothingWrittenDown(t *testing.T, n *lab.Node) {
 // TestKernelPlaneRemovesWhatNobodyAsksFor has clients end while nobody could
 // close their connections: the devices go when no token speaks for them any more.
 func TestKernelPlaneRemovesWhatNobodyAsksFor(t *testing.T) {
-	l := startLab(t, lab.Config{Planes: [2]string{"kernel", "kernel"}, MaxTokenLifetime: 5 * time.Second})
+	l := startLab(t, lab.Config{Planes: [2]string{"kernel", "kernel"}, MaxTokenLifetime: patience * 5 * time.Second})
 	var all []*adopted
 	for _, name := range []string{"Kernel2Ethernet2Kernel", "Kernel2IP2Kernel"} {
 		a := adoptable(t, l, name)
 		// A pod is still there when its programs have ended.
-		pause, err := lab.Background(a.Client.Pod.Path, "sleep", "120")
+		pause, err := lab.Background(a.Client.Pod.Path, "sleep", "600")
 		require.NoError(t, err)
 		t.Cleanup(pause.Kill)
 		all = append(all, a)
@@ -257,4 +257,3 @@ func TestKernelPlaneRemovesWhatNobodyAsksFor(t *testing.T) {
 		requireNothingWrittenDown(t, n)
 	}
 }
-

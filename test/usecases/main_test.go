@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -54,6 +55,15 @@ func run(m *testing.M) int {
 	bin = dir
 	return m.Run()
 }
+
+// patience is how many times as long as usual steps may take: NSM_TEST_PATIENCE,
+// for machines without a processor of their own.
+var patience = func() time.Duration {
+	if n, err := strconv.Atoi(os.Getenv("NSM_TEST_PATIENCE")); err == nil {
+		return time.Duration(n)
+	}
+	return 1
+}()
 
 // newLab makes a lab that is closed with the test, and prints the ends of its
 // logs if the test failed.
@@ -106,7 +116,7 @@ func startLab(t *testing.T, cfg lab.Config) *lab.Lab {
 // within is a context for one step of a test.
 func within(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), d)
+	ctx, cancel := context.WithTimeout(context.Background(), patience*d)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -124,7 +134,7 @@ func eventually(t *testing.T, limit time.Duration, what string, ok func() bool) 
 	t.Helper()
 	started := time.Now()
 	for !ok() {
-		if time.Since(started) > limit {
+		if time.Since(started) > patience*limit {
 			t.Fatalf("not within %s: %s", limit, what)
 		}
 		time.Sleep(10 * time.Millisecond)
