@@ -59,15 +59,13 @@ func awaitEcho(conn net.Conn) error {
 	buf := binary.BigEndian.AppendUint32(nil, warmUpNumber)
 	var last error
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		if _, err := conn.Write(buf); err != nil {
-			last = err // the way may not be there yet
-		}
+		_, sendErr := conn.Write(buf) // the way may not be there yet
 		_ = conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
 		n, err := conn.Read(make([]byte, 16))
 		if err == nil && n == len(buf) {
 			return nil
 		}
-		last = err
+		last = errors.Join(sendErr, err)
 	}
 	return fmt.Errorf("no packet comes back: %w", last)
 }
