@@ -18,12 +18,14 @@ import (
 
 	chain "github.com/networkservicemesh/sdk/pkg/networkservice/chains/nsmgr"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/common/authorize"
+	"github.com/networkservicemesh/sdk/pkg/networkservice/core/next"
 	registryauthorize "github.com/networkservicemesh/sdk/pkg/registry/common/authorize"
 	"github.com/networkservicemesh/sdk/pkg/tools/listenonurl"
 	"github.com/networkservicemesh/sdk/pkg/tools/log"
 	monitorauthorize "github.com/networkservicemesh/sdk/pkg/tools/monitorconnection/authorize"
 
 	"github.com/nsm-afxdp/forwarder/internal/service"
+	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mechanisms/descriptors"
 )
 
 // Config has the names and defaults of the stock nsmgr.
@@ -86,7 +88,12 @@ func Run(ctx context.Context, c *Config) error {
 		chain.WithForwarderServiceName(c.ForwarderNetworkServiceName),
 		chain.WithDialTimeout(c.DialTimeout),
 		chain.WithDialOptions(identity.DialOptions()...),
-		chain.WithAuthorizeServer(authorize.NewServer(authorize.WithSpiffeIDConnectionMap(owners))),
+		// The manager opens what a mechanism names and passes it on: only what came
+		// as a descriptor may be named by who is on the other side of a connection.
+		chain.WithAuthorizeServer(next.NewNetworkServiceServer(
+			descriptors.NewServer(),
+			authorize.NewServer(authorize.WithSpiffeIDConnectionMap(owners)),
+		)),
 		chain.WithAuthorizeMonitorConnectionServer(monitorauthorize.NewMonitorConnectionServer(monitorauthorize.WithSpiffeIDConnectionMap(owners))),
 		chain.WithAuthorizeNSRegistryServer(registryauthorize.NewNetworkServiceRegistryServer(server)),
 		chain.WithAuthorizeNSERegistryServer(registryauthorize.NewNetworkServiceEndpointRegistryServer(server)),
