@@ -44,11 +44,11 @@ func (l *loopback) dial(ctx context.Context, network, address string) (net.Conn,
 	if err != nil {
 		return nil, err
 	}
-	real := l.tcp[port]
+	at := l.tcp[port]
 	if network == "udp" {
-		real = l.udp[port]
+		at = l.udp[port]
 	}
-	return new(net.Dialer).DialContext(ctx, network, real)
+	return new(net.Dialer).DialContext(ctx, network, at)
 }
 
 var here = netip.MustParseAddr("127.0.0.1")
