@@ -72,6 +72,7 @@ type churn struct {
 // TestMixedChurn makes and closes connections of all use cases at random, while some stay
 // and count every packet.
 func TestMixedChurn(t *testing.T) {
+	t.Parallel()
 	started := time.Now()
 	l := newLab(t, lab.Config{Switch: true, Planes: [2]string{"embedded", "embedded"}})
 	ctx := within(t, churnTime+4*time.Minute)
