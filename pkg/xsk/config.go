@@ -143,8 +143,8 @@ func (c Config) check() error {
 	if c.Frames < c.TxSize+minPosted {
 		return fmt.Errorf("%d frames are too few for a TX ring of %d and %d frames to receive into", c.Frames, c.TxSize, minPosted)
 	}
-	if c.TxBudget != 0 && (c.TxBudget < 32 || c.TxBudget > c.TxSize) {
-		return fmt.Errorf("TX budget %d is not between 32 and the TX ring's %d", c.TxBudget, c.TxSize)
+	if c.TxBudget != 0 && (c.TxBudget < leastTxBudget || c.TxBudget > c.TxSize) {
+		return fmt.Errorf("TX budget %d is not between %d and the TX ring's %d", c.TxBudget, leastTxBudget, c.TxSize)
 	}
 	return nil
 }

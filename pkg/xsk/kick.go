@@ -12,6 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// leastTxBudget is how many packets a system call sends in copy mode if nobody
+// asks for more.
+const leastTxBudget = 32
+
 // Kick has the kernel send what is on the TX ring and use what is on the FILL
 // ring, with as many system calls as that takes: often none. In copy mode the
 // packets are sent within the calls, a budget of them in each. What the
@@ -32,6 +36,12 @@ func (s *Socket) Kick() error {
 	if s.tx.drained() || !s.tx.needWakeup() {
 		return nil
 	}
+	// Kernels before 6.17 move their index only when they are through with all that
+	// they once saw on the ring, and so they get as many calls as that can take.
+	blind := uint32(0)
+	if s.lateIndex {
+		blind = (s.tx.local - atomic.LoadUint32(s.tx.consumer)) / leastTxBudget
+	}
 	for {
 		before := atomic.LoadUint32(s.tx.consumer)
 		_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(s.fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
@@ -41,8 +51,14 @@ func (s *Socket) Kick() error {
 			}
 		}
 		// The errno does not tell a spent budget from a queue that is full.
-		if s.zeroCopy || s.tx.drained() || atomic.LoadUint32(s.tx.consumer) == before {
+		if s.zeroCopy || s.tx.drained() {
 			return nil
+		}
+		if atomic.LoadUint32(s.tx.consumer) == before {
+			if blind == 0 || errno != unix.EAGAIN {
+				return nil
+			}
+			blind--
 		}
 	}
 }

@@ -100,7 +100,9 @@ func (s *Socket) open(cfg Config) error {
 		{"set socket options", func() error {
 			s.limits(cfg)
 			s.busyPoll = cfg.BusyPoll.Duration > 0
-			return errors.Join(setTxBudget(s.fd, cfg.TxBudget), setBusyPoll(s.fd, cfg.BusyPoll))
+			known, err := setTxBudget(s.fd, cfg.TxBudget)
+			s.lateIndex = !known
+			return errors.Join(err, setBusyPoll(s.fd, cfg.BusyPoll))
 		}},
 		{"bind", func() error {
 			s.refill()
@@ -212,15 +214,17 @@ func (s *Socket) Close() error {
 	return errors.Join(errs...)
 }
 
-func setTxBudget(fd, budget int) error {
-	if budget == 0 {
-		return nil
+// setTxBudget also tells whether the kernel knows such budgets, as it does since
+// 6.17.
+func setTxBudget(fd, budget int) (known bool, err error) {
+	err = unix.SetsockoptInt(fd, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, max(budget, leastTxBudget))
+	switch {
+	case errors.Is(err, unix.ENOPROTOOPT):
+		return false, nil
+	case budget == 0: // a TX ring smaller than the kernel's own budget is no error
+		return true, nil
 	}
-	err := unix.SetsockoptInt(fd, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, budget)
-	if errors.Is(err, unix.ENOPROTOOPT) {
-		return nil
-	}
-	return err
+	return true, err
 }
 
 func setBusyPoll(fd int, b BusyPoll) error {

@@ -23,6 +23,7 @@ type Socket struct {
 	fragments int    // of a packet to transmit
 	busyPoll  bool
 	zeroCopy  bool
+	lateIndex bool // see Kick
 
 	refused atomic.Uint64
 

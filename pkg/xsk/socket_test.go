@@ -391,6 +391,9 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			enter(t)
+			if c.cfg.MultiBuffer {
+				requireFragments(t)
+			}
 			if c.drop != 0 {
 				dropCapability(t, c.drop)
 			}

@@ -26,6 +26,9 @@ func TestPacketsComeBackByteForByte(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			netns(t)
+			if c.cfg.MultiBuffer {
+				requireFragments(t)
+			}
 			a, b := pair(t, "echo", c.pair)
 			here, there := a.open(t, 0, c.cfg), b.open(t, 0, c.cfg)
 			if here.ZeroCopy() {
@@ -56,6 +59,7 @@ func TestPacketsComeBackByteForByte(t *testing.T) {
 
 func TestPacketInAsManyFramesAsPossible(t *testing.T) {
 	netns(t)
+	requireFragments(t)
 	a, b := pair(t, "frags", pairOptions{mtu: 9000, frags: true})
 	u, err := NewUMEM(Config{Frames: 4096})
 	if err != nil {

@@ -159,6 +159,24 @@ func attachDevice(t testing.TB, name string, o pairOptions) *device {
 	return d
 }
 
+// requireFragments skips the test if the kernel has no packets of several frames:
+// it refuses flags that it does not know. It is asked for the interface lo of a
+// namespace of the test.
+func requireFragments(t testing.TB) {
+	t.Helper()
+	const lo = 1
+	s, err := Open(lo, 0, Config{Mode: Copy, MultiBuffer: true})
+	if errors.Is(err, unix.EINVAL) {
+		t.Skip("the kernel (before 6.6) has no AF_XDP packets of several frames")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // open opens a socket on a queue of the device and lets it receive.
 func (d *device) open(t testing.TB, queue int, cfg Config) *Socket {
 	t.Helper()
