@@ -83,7 +83,7 @@ func TestForwarderSaysWhyItCannotStart(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			l := newLab(t, lab.Config{})
+			l := newLab(t, lab.Config{Planes: embeddedBoth})
 			n := l.Nodes[0]
 			ctx := within(t, 10*time.Second)
 			require.NoError(t, l.StartRegistry(ctx))
@@ -200,7 +200,7 @@ func awaitRefusal(t *testing.T, nsc *lab.Client, want string) {
 
 func TestRequestsThatCannotBeServedDisturbNothing(t *testing.T) {
 	t.Parallel()
-	l := startLab(t, lab.Config{})
+	l := startLab(t, lab.Config{Planes: embeddedBoth})
 	k := link(t, l, vxlanCase)
 	before := []int{len(statusOf(t, l.Nodes[0]).Pinholes), len(statusOf(t, l.Nodes[1]).Pinholes)}
 	requireUndisturbed := func(t *testing.T) {
@@ -259,7 +259,7 @@ func TestUplinkTooSmallForTheTunnel(t *testing.T) {
 
 func TestUplinkGoesDownAndComesBack(t *testing.T) {
 	t.Parallel()
-	l := startLab(t, lab.Config{})
+	l := startLab(t, lab.Config{Planes: embeddedBoth})
 	k := link(t, l, vxlanCase)
 	n := l.Nodes[0]
 	setDown(t, n)

@@ -14,9 +14,9 @@ import (
 )
 
 var (
-	localCase = useCase{"kernel2kernel", "ETHERNET", false, ""}
-	vxlanCase = useCase{"kernel2ethernet2kernel", "ETHERNET", true, "VXLAN"}
-	wgCase    = useCase{"kernel2ip2kernel", "IP", true, "WIREGUARD"}
+	localCase = useCase{"kernel2kernel", "ETHERNET", false}
+	vxlanCase = useCase{"kernel2ethernet2kernel", "ETHERNET", true}
+	wgCase    = useCase{"kernel2ip2kernel", "IP", true}
 )
 
 // answers reports whether one ping from the client is answered at once.

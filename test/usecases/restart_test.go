@@ -21,7 +21,7 @@ func TestForwarderKilledAndRestarted(t *testing.T) {
 	for _, u := range []useCase{vxlanCase, wgCase} {
 		for i, where := range []string{"client's", "endpoint's"} {
 			t.Run(u.name+" on the "+where+" node", func(t *testing.T) {
-				l := startLab(t, lab.Config{})
+				l := startLab(t, lab.Config{Planes: embeddedBoth})
 				k := link(t, l, u)
 				k.requirePing(t)
 				for range 3 {
@@ -113,7 +113,7 @@ func TestForwarderKilledWhileItConnects(t *testing.T) {
 	t.Parallel()
 	// What the other node keeps of a request that was cut off, the endpoint's only
 	// address for one, it keeps until the request's token has run out.
-	l := startLab(t, lab.Config{MaxTokenLifetime: 5 * time.Second})
+	l := startLab(t, lab.Config{Planes: embeddedBoth, MaxTokenLifetime: 5 * time.Second})
 	for i, u := range slices.Repeat([]useCase{vxlanCase, wgCase, localCase}, 4) {
 		n := l.Nodes[0]
 		if u.remote {
@@ -173,7 +173,7 @@ func TestControlPlaneRestarts(t *testing.T) {
 			// A client that comes now is served as soon as all is registered
 			// again.
 			started := time.Now()
-			other := link(t, l, useCase{"after-" + victim.name, "ETHERNET", true, "VXLAN"})
+			other := link(t, l, useCase{"after-" + victim.name, "ETHERNET", true})
 			t.Logf("a new client was connected %.2f s after the restart", time.Since(started).Seconds())
 			other.requirePing(t)
 			require.NoError(t, other.nsc.Stop(5*time.Second))

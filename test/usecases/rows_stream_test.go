@@ -28,28 +28,44 @@ const longestStall = 3
 // discardPort is where a discard service takes what one sends (RFC 863).
 const discardPort = 9
 
-// requireStream sends from client to endpoint by TCP, which never stalls.
+// requireStream sends from client to endpoint by TCP, which never stalls, and for a
+// second the other way.
 func (r *row) requireStream(t *testing.T) {
 	t.Helper()
 	r.streaming <- struct{}{}
 	defer func() { <-r.streaming }()
 	forth := r.Ways()[0]
-	if forth.Memif || r.Ways()[1].Memif {
-		r.streamByNSC(t, forth)
-	} else {
-		r.streamByIperf(t, forth)
+	if !forth.Memif && !r.Ways()[1].Memif {
+		server := r.serveIperf(t)
+		defer server.Kill()
+		iperf(t, forth, streamSeconds)
+		iperf(t, forth, 1, "-R")
+		return
+	}
+	if r.Host != nil {
+		serveDiscard(t, r.Host.Namespace, forth.To.String())
+	}
+	nscIperf(t, forth, streamSeconds)
+	if r.Host == nil {
+		nscIperf(t, forth, 1, "-R")
 	}
 }
 
-// streamByIperf measures between kernel pods.
-func (r *row) streamByIperf(t *testing.T, w lab.Way) {
+// serveIperf runs a server where the row's client can reach it.
+func (r *row) serveIperf(t *testing.T) *lab.Tool {
 	t.Helper()
-	to := r.Ways()[1].From
-	server, err := lab.Background(to.Path, "iperf3", "-s", "-1", "-B", w.To.String())
+	in := r.Ways()[1].From
+	server, err := lab.Background(in.Path, "iperf3", "-s", "-B", r.EndpointAddr().String())
 	require.NoError(t, err)
-	defer server.Kill()
-	eventually(t, 20*time.Second, "iperf3 listens", func() bool { return listens(t, to, 5201) })
-	out, err := lab.Run(within(t, 60*time.Second), w.From.Path, "iperf3", "-J", "-c", w.To.String(), "-t", fmt.Sprint(streamSeconds))
+	eventually(t, 20*time.Second, "iperf3 listens", func() bool { return listens(t, in, 5201) })
+	return server
+}
+
+// iperf measures between pods with Linux's stack.
+func iperf(t *testing.T, w lab.Way, seconds int, options ...string) {
+	t.Helper()
+	args := append([]string{"-J", "-c", w.To.String(), "-t", fmt.Sprint(seconds)}, options...)
+	out, err := lab.Run(within(t, 60*time.Second), w.From.Path, "iperf3", args...)
 	require.NoError(t, err)
 	var report struct {
 		Intervals []struct {
@@ -59,11 +75,14 @@ func (r *row) streamByIperf(t *testing.T, w lab.Way) {
 			}
 		}
 		End struct {
-			Received iperfSum `json:"sum_received"`
+			Received struct {
+				Bytes         uint64  `json:"bytes"`
+				BitsPerSecond float64 `json:"bits_per_second"`
+			} `json:"sum_received"`
 		}
 	}
 	require.NoError(t, json.Unmarshal([]byte(out), &report))
-	require.GreaterOrEqual(t, len(report.Intervals), streamSeconds)
+	require.GreaterOrEqual(t, len(report.Intervals), seconds-1, "the last interval may be missing")
 	moved := 0.0 // when bytes moved last
 	for _, i := range report.Intervals {
 		if i.Sum.Bytes > 0 {
@@ -72,17 +91,14 @@ func (r *row) streamByIperf(t *testing.T, w lab.Way) {
 		require.Less(t, i.Sum.End-moved, float64(longestStall), "no byte from second %.0f to %.0f", moved, i.Sum.End)
 	}
 	require.Positive(t, report.End.Received.Bytes)
-	t.Logf("TCP: %.2f Gbit/s", report.End.Received.BitsPerSecond/1e9)
+	t.Logf("TCP %v: %.2f Gbit/s", options, report.End.Received.BitsPerSecond/1e9)
 }
 
-// streamByNSC measures where a pod's stack is not Linux's.
-func (r *row) streamByNSC(t *testing.T, w lab.Way) {
+// nscIperf measures where one pod's stack is not Linux's.
+func nscIperf(t *testing.T, w lab.Way, seconds int, options ...string) {
 	t.Helper()
-	if r.Host != nil {
-		serveDiscard(t, r.Host.Namespace, w.To.String())
-	}
-	out, err := lab.Run(within(t, 60*time.Second), w.From.Path, filepath.Join(bin, "nsc"),
-		"iperf", "-J", "-t", fmt.Sprint(streamSeconds), w.To.String())
+	args := append([]string{"iperf", "-J", "-t", fmt.Sprint(seconds)}, options...)
+	out, err := lab.Run(within(t, 60*time.Second), w.From.Path, filepath.Join(bin, "nsc"), append(args, w.To.String())...)
 	require.NoError(t, err)
 	var report struct {
 		Seconds, BitsPerSecond, LongestGapSeconds float64
@@ -90,9 +106,9 @@ func (r *row) streamByNSC(t *testing.T, w lab.Way) {
 	}
 	require.NoError(t, json.Unmarshal([]byte(out), &report), out)
 	require.Positive(t, report.Bytes)
-	require.GreaterOrEqual(t, report.Seconds, float64(streamSeconds)-1)
+	require.Greater(t, report.Seconds, float64(seconds)-0.5)
 	require.Less(t, report.LongestGapSeconds, float64(longestStall), out)
-	t.Logf("TCP: %.2f Gbit/s, no byte for %.3f s at most", report.BitsPerSecond/1e9, report.LongestGapSeconds)
+	t.Logf("TCP %v: %.2f Gbit/s, no byte for %.3f s at most", options, report.BitsPerSecond/1e9, report.LongestGapSeconds)
 }
 
 // serveDiscard runs a discard service in a namespace, on an address of it.
