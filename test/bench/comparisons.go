@@ -212,6 +212,7 @@ func (b *bench) comparisons() []*comparison {
 	}
 	rows = append(rows, b.footprint()...)
 	rows = append(rows, b.memif()...)
+	rows = append(rows, b.netstack()...)
 	rows = append(rows, b.kernelPlane()...)
 	rows = append(rows, b.connections()...)
 	return append(rows, b.crowd()...)
