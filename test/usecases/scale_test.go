@@ -26,7 +26,7 @@ func TestAThousandConnections(t *testing.T) {
 		pinged = 29
 	)
 	l := newLab(t, lab.Config{Planes: [2]string{"embedded", "embedded"}})
-	ctx := within(t, 3*time.Minute)
+	ctx := within(t, 8*time.Minute)
 	require.NoError(t, l.StartRegistry(ctx))
 	for _, n := range l.Nodes {
 		require.NoError(t, n.StartNSMgr(ctx))
