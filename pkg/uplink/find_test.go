@@ -23,10 +23,10 @@ func TestWhichUplinkIsChosen(t *testing.T) {
 			"ip addr add 10.0.0.1/24 dev eth0; ip addr add 10.1.0.1/24 dev eth9; ip route add default via 10.0.0.2 metric 200; ip route add default via 10.1.0.2 metric 100", "",
 			"eth9", "10.1.0.1"},
 		"IPv4 before IPv6": {
-			"ip addr add 10.0.0.1/24 dev eth0; ip addr add 2001:db8:9::1/64 dev eth9; ip -6 route add default via 2001:db8:9::2; ip route add default via 10.0.0.2", "",
+			"ip addr add 10.0.0.1/24 dev eth0; ip addr add 2001:db8:9::1/64 dev eth9 nodad; ip -6 route add default via 2001:db8:9::2; ip route add default via 10.0.0.2", "",
 			"eth0", "10.0.0.1"},
 		"IPv6 where there is no IPv4 default route": {
-			"ip addr add 10.0.0.1/24 dev eth0; ip addr add 2001:db8:9::1/64 dev eth9; ip -6 route add default via 2001:db8:9::2", "",
+			"ip addr add 10.0.0.1/24 dev eth0; ip addr add 2001:db8:9::1/64 dev eth9 nodad; ip -6 route add default via 2001:db8:9::2", "",
 			"eth9", "2001:db8:9::1"},
 		"the first of several equal ways": {
 			"ip addr add 10.0.0.1/24 dev eth0; ip addr add 10.1.0.1/24 dev eth9; ip route add default nexthop via 10.1.0.2 nexthop via 10.0.0.2", "",
@@ -35,7 +35,7 @@ func TestWhichUplinkIsChosen(t *testing.T) {
 			"ip addr add 10.0.0.1/24 dev eth0; ip addr add 10.1.0.1/24 dev eth9; ip addr add 10.1.0.7/32 dev eth9; ip route add default via 10.0.0.2", "10.1.0.7",
 			"eth9", "10.1.0.7"},
 		"the one with the IPv6 tunnel address": {
-			"ip addr add 2001:db8:9::1/64 dev eth9", "2001:db8:9::1",
+			"ip addr add 2001:db8:9::1/64 dev eth9 nodad", "2001:db8:9::1",
 			"eth9", "2001:db8:9::1"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -87,6 +87,9 @@ func TestNoUplink(t *testing.T) {
 			us := node(t)
 			cable(t, us, "eth0", node(t), "eth1")
 			sh(t, us, c.setup)
+			if c.says == "no carrier" {
+				awaitCarrier(t, us, "a0", false)
+			}
 			config := Config{NetNS: us}
 			if c.tunnel != "" {
 				config.Tunnel = netip.MustParseAddr(c.tunnel)

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	vnetns "github.com/vishvananda/netns"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/nsm-afxdp/forwarder/internal/netns"
 )
@@ -56,17 +57,38 @@ func cable(t testing.TB, a, nameA, b, nameB string) {
 	}))
 	sh(t, b, "ip link set "+nameB+" up")
 	sh(t, a, "ip link set "+nameA+" up")
+	awaitCarrier(t, a, nameA, true)
+	awaitCarrier(t, b, nameB, true)
+}
+
+// awaitCarrier waits until the kernel tells that a link has a carrier, or has
+// none: older kernels take up to a second.
+func awaitCarrier(t testing.TB, ns, name string, carrier bool) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		var link netlink.Link
+		require.NoError(t, netns.Do(ns, func() (err error) {
+			link, err = netlink.LinkByName(name)
+			return err
+		}))
+		if (link.Attrs().RawFlags&unix.IFF_RUNNING != 0) == carrier {
+			return
+		}
+		require.True(t, time.Now().Before(deadline), "carrier of %s", name)
+	}
 }
 
 func sh(t testing.TB, ns, script string) string {
 	t.Helper()
-	var out []byte
-	err := netns.Do(ns, func() (err error) {
-		out, err = exec.Command("sh", "-ec", script).CombinedOutput()
-		return err
+	// ip complains about other tests' namespaces that have just gone.
+	var out, complaints strings.Builder
+	err := netns.Do(ns, func() error {
+		cmd := exec.Command("sh", "-ec", script)
+		cmd.Stdout, cmd.Stderr = &out, &complaints
+		return cmd.Run()
 	})
-	require.NoError(t, err, "%s: %s", script, out)
-	return strings.TrimSpace(string(out))
+	require.NoError(t, err, "%s: %s%s", script, &out, &complaints)
+	return strings.TrimSpace(out.String())
 }
 
 func macOf(t testing.TB, ns, link string) [6]byte {
@@ -82,8 +104,8 @@ func pair(t testing.TB) (us, peer string) {
 	t.Helper()
 	us, peer = node(t), node(t)
 	cable(t, us, "eth0", peer, "eth1")
-	sh(t, us, "ip addr add 10.0.0.1/24 dev eth0; ip addr add 2001:db8::1/64 dev eth0")
-	sh(t, peer, "ip addr add 10.0.0.2/24 dev eth1; ip addr add 2001:db8::2/64 dev eth1")
+	sh(t, us, "ip addr add 10.0.0.1/24 dev eth0; ip addr add 2001:db8::1/64 dev eth0 nodad")
+	sh(t, peer, "ip addr add 10.0.0.2/24 dev eth1; ip addr add 2001:db8::2/64 dev eth1 nodad")
 	return us, peer
 }
 
