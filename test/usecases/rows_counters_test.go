@@ -166,7 +166,7 @@ func (r *row) compareRedirected(node, inner int, before, after *view) error {
 		packets -= counted
 		bytes -= counted * int64(r.onWire(inner))
 	}
-	if !upkeep(packets, bytes, r.lab.IPv6) {
+	if !upkeep(packets, bytes, int64(r.underlayExtra())) {
 		return fmt.Errorf("node %d: the classifier redirected %d frames and %d bytes besides those of the row", node+1, packets, bytes)
 	}
 	return nil
@@ -194,20 +194,27 @@ func (r *row) onWire(inner int) int {
 		// What is inside is padded to multiples of 16 bytes.
 		length += guardHeader + (inner+15)/16*16
 	}
-	if r.lab.IPv6 {
-		length += ipv6Longer
+	return length + r.underlayExtra()
+}
+
+// underlayExtra is how much longer the headers of a tunnel's frames are than on an
+// untagged IPv4 underlay.
+func (b *board) underlayExtra() int {
+	extra := 0
+	if b.lab.IPv6 {
+		extra += ipv6Longer
 	}
-	return length
+	if b.lab.VLAN != 0 {
+		extra += vlanTag
+	}
+	return extra
 }
 
 // upkeep says whether so many frames of so many bytes may be WireGuard's own:
 // keepalives of 32 bytes, and first and second messages of handshakes, of 148 and
 // 92. Each of the tunnels sends at most one of each within a measurement.
-func upkeep(packets, bytes int64, ipv6 bool) bool {
-	headers := int64(datagramHeaders)
-	if ipv6 {
-		headers += ipv6Longer
-	}
+func upkeep(packets, bytes, underlayExtra int64) bool {
+	headers := datagramHeaders + underlayExtra
 	tunnels := int64(0)
 	for i := range usecase.Table {
 		if usecase.Table[i].Tunnel == plane.KindWireGuard {
