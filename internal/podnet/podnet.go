@@ -113,6 +113,7 @@ func Apply(nsPath, ifName string, c Config) error {
 			}
 			return fmt.Errorf("configure interface %s: %w", ifName, err)
 		}
+		p.awaitReady(want.addrs)
 		return nil
 	})
 }

@@ -477,3 +477,23 @@ func BenchmarkApply(b *testing.B) {
 		})
 	}
 }
+
+// Linux takes in packets to an IPv6 address a little later than it shows it.
+func TestAddressesTakePacketsInWhenApplyReturns(t *testing.T) {
+	pod := newPod(t)
+	const name = "nsm-1"
+	require.NoError(t, netns.Do(pod, func() error {
+		return netlink.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: name}})
+	}))
+	for i := range 200 {
+		addr := netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i+1))
+		require.NoError(t, Apply(pod, name, Config{MTU: 1500, Addresses: []netip.Prefix{netip.PrefixFrom(addr, 128)}}))
+		require.NoError(t, netns.Do(pod, func() error {
+			routes, err := netlink.RouteGet(addr.AsSlice())
+			if err == nil && routes[0].Type != unix.RTN_LOCAL {
+				err = fmt.Errorf("address %d: packets are not for the pod: %v", i, routes)
+			}
+			return err
+		}))
+	}
+}
