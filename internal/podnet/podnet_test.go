@@ -482,9 +482,7 @@ func BenchmarkApply(b *testing.B) {
 func TestAddressesTakePacketsInWhenApplyReturns(t *testing.T) {
 	pod := newPod(t)
 	const name = "nsm-1"
-	require.NoError(t, netns.Do(pod, func() error {
-		return netlink.LinkAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: name}})
-	}))
+	wire(t, pod, name, newPod(t), "peer")
 	for i := range 200 {
 		addr := netip.MustParseAddr(fmt.Sprintf("2001:db8::%x", i+1))
 		require.NoError(t, Apply(pod, name, Config{MTU: 1500, Addresses: []netip.Prefix{netip.PrefixFrom(addr, 128)}}))
