@@ -229,7 +229,7 @@ func TestOthersAreNotServed(t *testing.T) {
 		return string(out)
 	}
 	require.Contains(t, caller(0), `"summary"`)
-	require.Empty(t, caller(65534))
+	require.Equal(t, `{"error":"not allowed: want user 0 or root"}`+"\n", caller(65534))
 }
 
 func TestBadRequestsAreAnswered(t *testing.T) {

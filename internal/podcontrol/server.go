@@ -84,9 +84,6 @@ func (s *Server) accept() {
 
 // serve serves one caller.
 func (s *Server) serve(conn *net.UnixConn) {
-	if !s.allowed(conn) {
-		return
-	}
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })()
@@ -102,6 +99,10 @@ func (s *Server) serve(conn *net.UnixConn) {
 		if encoder.Encode(r) != nil {
 			cancel()
 		}
+	}
+	if !s.allowed(conn) {
+		tell(Response{Error: fmt.Sprintf("not allowed: want user %d or root", s.uid)})
+		return
 	}
 	request, err := parseRequest(line)
 	if err != nil {

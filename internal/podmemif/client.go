@@ -13,6 +13,7 @@ import (
 	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	memifmech "github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/memif"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/core/next"
+	"github.com/networkservicemesh/sdk/pkg/tools/log"
 	"github.com/networkservicemesh/sdk/pkg/tools/postpone"
 
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/connectioncontext"
@@ -65,6 +66,9 @@ func (c *client) take(ctx context.Context, conn *networkservice.Connection) erro
 	config, err := connectioncontext.ClientConfig(conn.GetContext())
 	if err != nil {
 		return err
+	}
+	if len(config.Policies) > 0 && c.connections.end(conn.GetId()) == nil {
+		log.FromContext(ctx).Warnf("connection %s: its %d policy routes are left out: a stack has one route to anywhere", conn.GetId(), len(config.Policies))
 	}
 	return c.connections.connect(ctx, conn, socket, config)
 }
