@@ -80,9 +80,12 @@ func (p *Plane) open(c *plane.Connection, port plane.Port) (end, error) {
 type link struct {
 	mu        sync.Mutex
 	forgotten bool
-	conn      *plane.Connection // as decided by resolve; nil unless joined
-	path      string
-	ends      [2]end // client's and endpoint's
+	// shown is held to change what the status tells, and to read it: Links need
+	// not wait until a join is through.
+	shown sync.Mutex
+	conn  *plane.Connection // as decided by resolve; nil unless joined
+	path  string
+	ends  [2]end // client's and endpoint's
 }
 
 var errClosed = errors.New("embedded plane is closed")
@@ -102,7 +105,8 @@ func (p *Plane) Join(ctx context.Context, c *plane.Connection) (plane.Link, erro
 		p.forget(c.ID, l)
 		return plane.Link{}, fmt.Errorf("join connection %s: %w", c.ID, err)
 	}
-	return l.report(), nil
+	joined, _ := l.status()
+	return joined, nil
 }
 
 // Leave undoes Join.
@@ -183,7 +187,7 @@ func (l *link) join(ctx context.Context, p *Plane, c *plane.Connection) error {
 			return err
 		}
 	}
-	l.conn = &conn
+	l.show(&conn)
 	return nil
 }
 
@@ -193,7 +197,7 @@ func (l *link) clear(c *plane.Connection) error {
 	if old == nil {
 		return nil
 	}
-	l.conn = nil
+	l.show(nil)
 	l.disconnect()
 	for i, ports := range [2][2]plane.Port{{old.Client, c.Client}, {old.Endpoint, c.Endpoint}} {
 		if k, ok := l.ends[i].(keeper); ok && old.Payload == c.Payload && tunnels.SamePort(ports[0], ports[1]) && k.keep(c) == nil {
@@ -243,7 +247,7 @@ func (l *link) open(p *Plane, c *plane.Connection) (err error) {
 
 // tearDown leaves nothing of a link.
 func (l *link) tearDown() error {
-	l.conn = nil
+	l.show(nil)
 	l.disconnect()
 	return l.close()
 }
@@ -267,9 +271,16 @@ func (l *link) close() error {
 	return errors.Join(errs...)
 }
 
+// show makes the status tell of the connection, or of none.
+func (l *link) show(c *plane.Connection) {
+	l.shown.Lock()
+	defer l.shown.Unlock()
+	l.conn = c
+}
+
 func (l *link) status() (plane.Link, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.shown.Lock()
+	defer l.shown.Unlock()
 	if l.conn == nil {
 		return plane.Link{}, false
 	}

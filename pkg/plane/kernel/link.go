@@ -31,9 +31,12 @@ type way interface {
 type link struct {
 	mu        sync.Mutex
 	forgotten bool
-	conn      *plane.Connection // with its MTU decided; nil unless joined
-	way       way
-	claims    []string // see Plane.claim
+	// shown is held to change what the status tells, and to read it: Links need
+	// not wait until a join is through.
+	shown  sync.Mutex
+	conn   *plane.Connection // with its MTU decided; nil unless joined
+	way    way
+	claims []string // see Plane.claim
 }
 
 // Join makes both ports and lets packets flow between them. Another process's
@@ -49,7 +52,8 @@ func (p *Plane) Join(ctx context.Context, c *plane.Connection) (plane.Link, erro
 		p.forget(c.ID, l)
 		return plane.Link{}, fmt.Errorf("join connection %s: %w", c.ID, err)
 	}
-	return l.report(), nil
+	joined, _ := l.status()
+	return joined, nil
 }
 
 // Leave undoes Join.
@@ -125,13 +129,14 @@ func (l *link) join(ctx context.Context, p *Plane, c *plane.Connection) error {
 		l.way = nil
 		return err
 	}
-	l.conn = &conn
+	l.show(&conn)
 	return nil
 }
 
 // tearDown leaves nothing of a link in this process, and nothing at all unless
 // its devices are to be kept.
 func (l *link) tearDown(p *Plane, keep bool) error {
+	l.show(nil)
 	var err error
 	switch {
 	case l.way == nil:
@@ -140,7 +145,7 @@ func (l *link) tearDown(p *Plane, keep bool) error {
 	default:
 		err = l.way.close()
 	}
-	l.conn, l.way = nil, nil
+	l.way = nil
 	p.disclaim(l)
 	return err
 }
@@ -167,9 +172,16 @@ func (p *Plane) disclaim(l *link) {
 	l.claims = nil
 }
 
+// show makes the status tell of the connection, or of none.
+func (l *link) show(c *plane.Connection) {
+	l.shown.Lock()
+	defer l.shown.Unlock()
+	l.conn = c
+}
+
 func (l *link) status() (plane.Link, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.shown.Lock()
+	defer l.shown.Unlock()
 	if l.conn == nil {
 		return plane.Link{}, false
 	}
