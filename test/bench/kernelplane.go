@@ -36,16 +36,17 @@ func (b *bench) kernelPlane() (rows []*comparison) {
 		{"WireGuard", of(func(m *mesh) *path { return m.wireguard }), b.wireguardGo, "wireguard-go"},
 		{"local", of(func(m *mesh) *path { return m.local }), b.linuxLocal, "bare veth"},
 	} {
-		ours, peer := b.rates(k.ours, 64), b.rates(k.peer, 64)
-		rows = append(rows,
-			&comparison{
-				name: fmt.Sprintf("TCP %s, kernel plane, streams 1, to %s", k.name, k.peerName), unit: "Gbit/s", aim: ratio(0.95),
-				ours: b.tcp(k.ours, 1), peer: b.tcp(k.peer, 1),
-			},
-			&comparison{
-				name: fmt.Sprintf("UDP %s, kernel plane, 64 bytes, most, to %s", k.name, k.peerName), unit: "packets/s", aim: ratio(0.95),
-				ours: ours, peer: peer,
-			})
+		rows = append(rows, &comparison{
+			name: fmt.Sprintf("TCP %s, kernel plane, streams 1, to %s", k.name, k.peerName), unit: "Gbit/s", aim: ratio(0.95),
+			ours: b.tcp(k.ours, 1), peer: b.tcp(k.peer, 1),
+		})
+		if k.name == "WireGuard" {
+			continue // where Linux has no WireGuard the two are the same program
+		}
+		rows = append(rows, &comparison{
+			name: fmt.Sprintf("UDP %s, kernel plane, 64 bytes, most, to %s", k.name, k.peerName), unit: "packets/s", aim: ratio(0.95),
+			ours: b.rates(k.ours, 64), peer: b.rates(k.peer, 64),
+		})
 	}
 	return rows
 }
