@@ -101,6 +101,17 @@ func (n *namespace) addr(t testing.TB, name string, prefixes ...string) {
 		if err := n.handle.AddrAdd(n.link(t, name), a); err != nil {
 			t.Fatalf("add %s to %s: %v", prefix, name, err)
 		}
+		n.awaitLocal(a.IP)
+	}
+}
+
+// awaitLocal waits until packets to an IPv6 address are taken in, which is some
+// time after it is there. It waits a second at most: the interface may be down.
+func (n *namespace) awaitLocal(ip net.IP) {
+	for deadline := time.Now().Add(time.Second); ip.To4() == nil && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if routes, err := n.handle.RouteGet(ip); err == nil && routes[0].Type == unix.RTN_LOCAL {
+			return
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/nsm-afxdp/forwarder/internal/netns"
 	"github.com/nsm-afxdp/forwarder/pkg/classifier"
@@ -65,6 +66,17 @@ func (n *namespace) addr(t testing.TB, name string, prefixes ...string) {
 	t.Helper()
 	for _, prefix := range prefixes {
 		n.run(t, "ip", "addr", "add", prefix, "dev", name, "nodad")
+		n.awaitLocal(netip.MustParsePrefix(prefix).Addr())
+	}
+}
+
+// awaitLocal waits until packets to an IPv6 address are taken in, which is some
+// time after it is there. It waits a second at most: the interface may be down.
+func (n *namespace) awaitLocal(a netip.Addr) {
+	for deadline := time.Now().Add(time.Second); a.Is6() && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if routes, err := n.handle.RouteGet(a.AsSlice()); err == nil && routes[0].Type == unix.RTN_LOCAL {
+			return
+		}
 	}
 }
 
