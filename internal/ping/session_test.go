@@ -84,7 +84,7 @@ func TestEveryRequestIsCounted(t *testing.T) {
 		}
 		return []ping.Answer{good(sequence, data)}, nil
 	})
-	s, events := session(t, w, ping.Options{Count: 6, Size: 10, Interval: time.Millisecond, Timeout: 50 * time.Millisecond})
+	s, events := session(t, w, ping.Options{Count: 6, Size: 10, Interval: time.Millisecond, Timeout: 500 * time.Millisecond})
 	require.Equal(t, 6, s.Sent)
 	require.Equal(t, 3, s.Received)
 	require.Equal(t, 1, s.Duplicates)
