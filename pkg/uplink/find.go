@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -45,11 +46,32 @@ func find(h *netlink.Handle, tunnel netip.Addr) (place, error) {
 			attrs.Name, p.link.Type(), attrs.EncapType)
 	case attrs.RawFlags&unix.IFF_UP == 0:
 		return place{}, fmt.Errorf("%s is down: bring it up (ip link set %s up)", attrs.Name, attrs.Name)
-	case attrs.RawFlags&unix.IFF_RUNNING == 0:
+	case !carrier(h, p.link):
 		return place{}, fmt.Errorf("%s has no carrier (%s): connect it", attrs.Name, attrs.OperState)
 	}
 	p.device, p.tags, err = deviceOf(p.link, h.LinkByIndex)
 	return p, err
+}
+
+// carrierDelay is more than kernels take to tell of a carrier: many look at such
+// changes once a second (net/core/link_watch.c).
+const carrierDelay = 1500 * time.Millisecond
+
+// carrier tells whether a link that is up has a carrier, and waits for the news of
+// one that may have come just before.
+func carrier(h *netlink.Handle, l netlink.Link) bool {
+	index := l.Attrs().Index
+	for end := time.Now().Add(carrierDelay); l.Attrs().RawFlags&unix.IFF_RUNNING == 0; {
+		if time.Now().After(end) {
+			return false
+		}
+		time.Sleep(20 * time.Millisecond)
+		var err error
+		if l, err = h.LinkByIndex(index); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 func byAddress(h *netlink.Handle, tunnel netip.Addr) (place, error) {
