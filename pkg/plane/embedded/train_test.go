@@ -13,6 +13,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/nsm-afxdp/forwarder/pkg/packet"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/tun"
 )
 
 // datagram number i of a test, of size bytes.
@@ -162,8 +165,9 @@ func behind(t *testing.T, pods [2]*namespace) *namespace {
 	if err := pods[1].handle.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(int(f.Fd()))}); err != nil {
 		t.Fatal(err)
 	}
-	// The pod's kernel has to split what is larger, trains among it.
-	if err := pods[1].handle.LinkSetGSOMaxSize(pods[1].link(t, "behind"), 200); err != nil {
+	// The pod's kernel has to split what is larger, trains among it. Kernels with
+	// longer headers to reserve take no less.
+	if err := pods[1].handle.LinkSetGSOMaxSize(pods[1].link(t, "behind"), 400); err != nil {
 		t.Fatal(err)
 	}
 	pods[1].up(t, "behind")
@@ -192,6 +196,19 @@ func behind(t *testing.T, pods [2]*namespace) *namespace {
 	route(n, "eth0", "10.7.0.0/24", "10.8.0.1")
 	route(n, "eth0", "fd07::/64", "fd08::1")
 	return n
+}
+
+// takesTrains tells whether a pod's kernel takes trains of datagrams from TUN
+// devices, as Linux does since 6.2.
+func takesTrains(t *testing.T, pod *namespace) bool {
+	t.Helper()
+	d := tun.Device{NetNS: pod.path, Name: "probe", Link: packet.IP, MTU: 1500}
+	fd, err := d.Open(func(string) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	return tun.Trains(fd)
 }
 
 // Trains are the forwarder's own affair: whoever has not asked for them gets every
@@ -238,7 +255,7 @@ func TestDatagramsArriveOneByOne(t *testing.T) {
 								}
 							}
 						}
-						if gro && !c.behind && most < 2 {
+						if gro && !c.behind && most < 2 && takesTrains(t, c.to) {
 							t.Errorf("%s: no train arrived, so nothing of this was tested", addr)
 						}
 						t.Logf("%s, UDP_GRO %v: trains of up to %d datagrams", addr, gro, most)
