@@ -105,5 +105,11 @@ func TestEmbeddedPlane(t *testing.T) {
 }
 
 func TestKernelPlane(t *testing.T) {
-	runSuite(t, suite{pkg: "pkg/plane/kernel", limit: 3 * time.Minute})
+	runSuite(t, suite{
+		pkg: "pkg/plane/kernel",
+		// They are the same without WireGuard and VLAN interfaces.
+		slow: "TestRemote/over_IPv6|TestRemote/over_IPv4/ETHERNET|TestAdoption/after_Close|TestConcurrently|" +
+			"TestLocal|TestBadConnections|TestJoinAgain|TestSameVNI|TestTunnelsThatWereLeft/VXLAN|TestManyTunnels/wireguard-go",
+		limit: 8 * time.Minute,
+	})
 }

@@ -89,7 +89,11 @@ func boot() error {
 	}
 }
 
-const ordersPath = "/run/nsm-vm-" + wire.OrdersFile
+// In /run, which is the guest's alone.
+const (
+	ordersPath = "/run/nsm-vm-" + wire.OrdersFile
+	temporary  = "/run/tmp" // what runs on the host at the same time is in its /tmp
+)
 
 // runPrograms tells the host what happens to each program.
 func runPrograms() {
@@ -127,7 +131,7 @@ func runProgram(p *wire.Program, print func([]byte)) wire.Exit {
 	}
 	defer func() { _ = out.Close() }()
 	cmd := exec.Command(p.Args[0], p.Args[1:]...)
-	cmd.Dir, cmd.Env = p.Dir, p.Env
+	cmd.Dir, cmd.Env = p.Dir, append(p.Env, "TMPDIR="+temporary)
 	cmd.Stdout, cmd.Stderr = in, in
 	err = cmd.Start()
 	_ = in.Close()

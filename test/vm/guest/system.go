@@ -72,6 +72,7 @@ func mountAll() error {
 		{"devpts", "/dev/pts", "devpts", 0, "mode=620,ptmxmode=666"},
 		{"tmpfs", "/dev/shm", "tmpfs", 0, ""},
 		{"tmpfs", "/run", "tmpfs", 0, "mode=755"},
+		{"tmpfs", temporary, "tmpfs", 0, "mode=1777"},
 		{"bpf", "/sys/fs/bpf", "bpf", 0, "mode=700"},
 		{"cgroup2", "/sys/fs/cgroup", "cgroup2", 0, ""},
 		{"tracefs", "/sys/kernel/tracing", "tracefs", 0, ""},
