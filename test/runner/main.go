@@ -31,7 +31,8 @@ func main() {
 	run := flag.String("run", "", "only tests that match, as in go test")
 	verbose := flag.Bool("v", false, "print the output of tests that pass, too")
 	markdown := flag.Bool("markdown", false, "print the table of use cases in Markdown")
-	timeout := flag.Duration("timeout", 15*time.Minute, "limit for each test binary")
+	alone := flag.String("alone", "", "comma-separated packages of the first module that need the machine for themselves: they are tested after the others, one by one")
+	timeout := flag.Duration("timeout", 25*time.Minute, "limit for each test binary")
 	flag.Parse()
 	packages := flag.Args()
 	if len(packages) == 0 {
@@ -40,14 +41,24 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	s := &summary{verbose: *verbose, output: map[test][]string{}}
-	for _, module := range strings.Split(*modules, ",") {
-		args := []string{"test", "-json", "-p", "2", "-timeout", timeout.String()}
-		if *run != "" {
-			args = append(args, "-run", *run)
+	for i, module := range strings.Split(*modules, ",") {
+		groups := [][]string{packages}
+		if i == 0 && *alone != "" {
+			var err error
+			if groups, err = separate(ctx, module, packages, strings.Split(*alone, ",")); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
 		}
-		if err := s.runModule(ctx, module, append(args, packages...)); err != nil {
-			fmt.Fprintf(os.Stderr, "%s: %v\n", module, err)
-			s.failed = append(s.failed, test{Package: module, Test: "(go test)"})
+		for _, group := range groups {
+			args := []string{"test", "-json", "-p", "2", "-timeout", timeout.String()}
+			if *run != "" {
+				args = append(args, "-run", *run)
+			}
+			if err := s.runModule(ctx, module, append(args, group...)); err != nil {
+				fmt.Fprintf(os.Stderr, "%s: %v\n", module, err)
+				s.failed = append(s.failed, test{Package: module, Test: "(go test)"})
+			}
 		}
 	}
 	stop()
@@ -56,6 +67,42 @@ func main() {
 	if len(s.failed) > 0 || s.passed == 0 {
 		os.Exit(1)
 	}
+}
+
+// separate makes a group of each of the packages in alone that is among packages,
+// after the group of the others.
+func separate(ctx context.Context, dir string, packages, alone []string) ([][]string, error) {
+	all, err := list(ctx, dir, packages)
+	if err != nil {
+		return nil, err
+	}
+	single, err := list(ctx, dir, alone)
+	if err != nil {
+		return nil, err
+	}
+	var groups [][]string
+	for _, p := range single {
+		if slices.Contains(all, p) {
+			groups = append(groups, []string{p})
+		}
+	}
+	all = slices.DeleteFunc(all, func(p string) bool { return slices.Contains(single, p) })
+	if len(all) > 0 {
+		groups = append([][]string{all}, groups...)
+	}
+	return groups, nil
+}
+
+// list resolves patterns to packages.
+func list(ctx context.Context, dir string, patterns []string) ([]string, error) {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"list"}, patterns...)...)
+	cmd.Dir = dir
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("list packages: %w", err)
+	}
+	return strings.Fields(string(out)), nil
 }
 
 // event is a line of go test -json (see go doc test2json).
