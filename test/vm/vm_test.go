@@ -140,7 +140,7 @@ func TestEmbeddedPlane(t *testing.T) {
 func TestKernelPlane(t *testing.T) {
 	runSuite(t, &suite{
 		pkg:   "pkg/plane/kernel",
-		quick: "VLAN|WireGuard|TunnelsThatWereLeft|TestRemote/over_IPv4_to_kernel_plane$/IP",
+		quick: "VLAN|WireGuard|TestAdoption|TunnelsThatWereLeft|TestRemote/over_IPv4_to_kernel_plane$/IP",
 		limit: 10 * time.Minute,
 	})
 }
