@@ -28,8 +28,8 @@ const longestStall = 3
 // discardPort is where a discard service takes what one sends (RFC 863).
 const discardPort = 9
 
-// requireStream sends from client to endpoint by TCP, which never stalls, and for a
-// second the other way.
+// requireStream sends from client to endpoint by TCP, which never stalls, and a
+// little the other way.
 func (r *row) requireStream(t *testing.T) {
 	t.Helper()
 	r.streaming <- struct{}{}
@@ -38,8 +38,9 @@ func (r *row) requireStream(t *testing.T) {
 	if !forth.Memif && !r.Ways()[1].Memif {
 		server := r.serveIperf(t)
 		defer server.Kill()
-		iperf(t, forth, streamSeconds)
-		iperf(t, forth, 1, "-R")
+		intervals := iperf(t, forth, "-t", fmt.Sprint(streamSeconds))
+		require.GreaterOrEqual(t, intervals, streamSeconds-1, "the last interval may be missing")
+		iperf(t, forth, "-R", "-n", "8M")
 		return
 	}
 	if r.Host != nil {
@@ -61,11 +62,11 @@ func (r *row) serveIperf(t *testing.T) *lab.Tool {
 	return server
 }
 
-// iperf measures between pods with Linux's stack.
-func iperf(t *testing.T, w lab.Way, seconds int, options ...string) {
+// iperf measures between pods with Linux's stack, and returns how many intervals of
+// a second were reported.
+func iperf(t *testing.T, w lab.Way, options ...string) int {
 	t.Helper()
-	args := append([]string{"-J", "-c", w.To.String(), "-t", fmt.Sprint(seconds)}, options...)
-	out, err := lab.Run(within(t, 60*time.Second), w.From.Path, "iperf3", args...)
+	out, err := lab.Run(within(t, 60*time.Second), w.From.Path, "iperf3", append([]string{"-J", "-c", w.To.String()}, options...)...)
 	require.NoError(t, err)
 	var report struct {
 		Intervals []struct {
@@ -82,7 +83,6 @@ func iperf(t *testing.T, w lab.Way, seconds int, options ...string) {
 		}
 	}
 	require.NoError(t, json.Unmarshal([]byte(out), &report))
-	require.GreaterOrEqual(t, len(report.Intervals), seconds-1, "the last interval may be missing")
 	moved := 0.0 // when bytes moved last
 	for _, i := range report.Intervals {
 		if i.Sum.Bytes > 0 {
@@ -92,6 +92,7 @@ func iperf(t *testing.T, w lab.Way, seconds int, options ...string) {
 	}
 	require.Positive(t, report.End.Received.Bytes)
 	t.Logf("TCP %v: %.2f Gbit/s", options, report.End.Received.BitsPerSecond/1e9)
+	return len(report.Intervals)
 }
 
 // nscIperf measures where one pod's stack is not Linux's.
