@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // file is an entry of an initramfs: a folder if it has no content.
@@ -26,14 +27,13 @@ const (
 // (Linux, Documentation/driver-api/early-userspace/buffer-format.rst). Folders
 // come before what they hold.
 func writeInitramfs(w io.Writer, files []file) error {
-	for i, f := range append(files, file{name: "TRAILER!!!"}) {
+	for i, f := range slices.Concat(files, []file{{name: "TRAILER!!!"}}) {
 		// inode, mode, uid, gid, links, mtime, size, device (4), name's length
 		// with its final zero, checksum.
 		header := fmt.Sprintf("070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%s\x00",
 			i+1, f.mode, 0, 0, 1, 0, len(f.content), 0, 0, 0, 0, len(f.name)+1, 0, f.name)
 		for _, part := range [][]byte{[]byte(header), f.content} {
-			padded := append(part[:len(part):len(part)], make([]byte, -len(part)&3)...)
-			if _, err := w.Write(padded); err != nil {
+			if _, err := w.Write(slices.Concat(part, make([]byte, -len(part)&3))); err != nil {
 				return fmt.Errorf("write %s to the initramfs: %w", f.name, err)
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -120,7 +121,7 @@ func runPrograms() {
 	}
 }
 
-func runProgram(p *wire.Program, print func([]byte)) wire.Exit {
+func runProgram(p *wire.Program, written func([]byte)) wire.Exit {
 	started := time.Now()
 	failed := func(err error) wire.Exit {
 		return wire.Exit{Code: -1, Text: err.Error(), Elapsed: time.Since(started)}
@@ -131,7 +132,7 @@ func runProgram(p *wire.Program, print func([]byte)) wire.Exit {
 	}
 	defer func() { _ = out.Close() }()
 	cmd := exec.Command(p.Args[0], p.Args[1:]...)
-	cmd.Dir, cmd.Env = p.Dir, append(p.Env, "TMPDIR="+temporary)
+	cmd.Dir, cmd.Env = p.Dir, slices.Concat(p.Env, []string{"TMPDIR=" + temporary})
 	cmd.Stdout, cmd.Stderr = in, in
 	err = cmd.Start()
 	_ = in.Close()
@@ -144,14 +145,14 @@ func runProgram(p *wire.Program, print func([]byte)) wire.Exit {
 
 	// Output ends with the last process that may write to it. That need not be
 	// before the program's end, nor soon after it.
-	written := make(chan struct{})
+	end := make(chan struct{})
 	go func() {
-		defer close(written)
+		defer close(end)
 		buffer := make([]byte, 32<<10)
 		for {
 			n, err := out.Read(buffer)
 			if n > 0 {
-				print(buffer[:n])
+				written(buffer[:n])
 			}
 			if err != nil {
 				return
@@ -160,7 +161,7 @@ func runProgram(p *wire.Program, print func([]byte)) wire.Exit {
 	}()
 	err = cmd.Wait()
 	_ = out.SetReadDeadline(time.Now().Add(time.Second))
-	<-written
+	<-end
 	if cmd.ProcessState == nil {
 		return failed(err)
 	}
