@@ -189,8 +189,15 @@ func requireNothingLeft(t *testing.T, l *lab.Lab, pods ...*lab.Namespace) {
 		require.Empty(t, s.Links)
 		require.Empty(t, s.Pinholes)
 		require.Empty(t, s.Hops)
-		require.Equal(t, []string{lab.UplinkName}, interfaces(t, n.Namespace))
+		requireItsOwnLinks(t, n)
 	}
+}
+
+// requireItsOwnLinks checks that a node has the links of the underlay and no other.
+func requireItsOwnLinks(t *testing.T, n *lab.Node) {
+	t.Helper()
+	own := slices.Compact([]string{lab.UplinkName, n.Uplink()})
+	require.Equal(t, own, interfaces(t, n.Namespace))
 }
 
 // requireForwarderLeavesNothing ends a forwarder and checks that its node is as
@@ -202,7 +209,7 @@ func requireForwarderLeavesNothing(t *testing.T, n *lab.Node) {
 	pins, err := filepath.Glob(filepath.Join(n.BPFFS(), "*", "*"))
 	require.NoError(t, err)
 	require.Empty(t, pins)
-	require.Equal(t, []string{lab.UplinkName}, interfaces(t, n.Namespace))
+	requireItsOwnLinks(t, n)
 	xdp := linkIn(t, n.Namespace, lab.UplinkName).Xdp
 	require.True(t, xdp == nil || !xdp.Attached, "an XDP program is left on the uplink")
 }
