@@ -40,6 +40,25 @@ func Tunnel(link, overhead int, remote netip.Addr) int {
 	return link - overhead
 }
 
+// Ours is the MTU inside a tunnel with the given overhead over our uplink, as a
+// mechanism tells it to the peer.
+func Ours(underlay Underlay, overhead int) uint32 {
+	return uint32(max(0, Tunnel(underlay.MTU(), overhead, underlay.Addr())))
+}
+
+// LimitToTunnel lowers the connection's MTU to ours, or to the one that the peer
+// has put into the mechanism if that is less; a peer's of zero tells nothing. It
+// returns ours.
+func LimitToTunnel(conn *networkservice.Connection, underlay Underlay, overhead int, peers uint32) uint32 {
+	ours := Ours(underlay, overhead)
+	limit := ours
+	if peers != 0 {
+		limit = min(limit, peers)
+	}
+	Limit(conn, int(limit))
+	return ours
+}
+
 // Limit lowers the connection's MTU to limit; a connection that has none set
 // counts as plane.DefaultMTU.
 func Limit(conn *networkservice.Connection, limit int) {

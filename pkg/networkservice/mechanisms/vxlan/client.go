@@ -40,7 +40,7 @@ func (c *client) Request(
 	closeCtx := postpone.ContextWithValues(ctx)
 	offer := &networkservice.Mechanism{Cls: cls.REMOTE, Type: vxlanmech.MECHANISM, Parameters: map[string]string{}}
 	vxlanmech.ToMechanism(offer).SetSrcIP(c.underlay.Addr().AsSlice()).SetSrcPort(c.localPort).
-		SetMTU(uint32(max(0, mtu.Tunnel(c.underlay.MTU(), mtu.VXLAN, c.underlay.Addr()))))
+		SetMTU(mtu.Ours(c.underlay, mtu.VXLAN))
 	request.MechanismPreferences = append(request.GetMechanismPreferences(), offer)
 
 	conn, err := next.Client(ctx).Request(ctx, request, opts...)
@@ -55,7 +55,7 @@ func (c *client) Request(
 	if err != nil {
 		return nil, undo.UndoClient(ctx, closeCtx, conn, err, opts...)
 	}
-	limitMTU(c.underlay, conn)
+	mtu.LimitToTunnel(conn, c.underlay, mtu.VXLAN, mechanism.MTU())
 	port.Store(ctx, metadata.IsClient(c), p)
 	return conn, nil
 }

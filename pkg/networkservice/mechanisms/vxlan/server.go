@@ -44,13 +44,13 @@ func (s *server) Request(ctx context.Context, request *networkservice.NetworkSer
 	if !s.devices.HasRoom(request.GetConnection().GetId(), p) {
 		return nil, errNumberTaken
 	}
-	limitMTU(s.underlay, request.GetConnection())
+	mtu.LimitToTunnel(request.GetConnection(), s.underlay, mtu.VXLAN, mechanism.MTU())
 	conn, err := next.Server(ctx).Request(ctx, request)
 	if err != nil {
 		return nil, err
 	}
 	if mechanism := vxlanmech.ToMechanism(conn.GetMechanism()); mechanism != nil {
-		mechanism.SetMTU(limitMTU(s.underlay, conn))
+		mechanism.SetMTU(mtu.LimitToTunnel(conn, s.underlay, mtu.VXLAN, mechanism.MTU()))
 	}
 	port.Store(ctx, metadata.IsClient(s), p)
 	return conn, nil

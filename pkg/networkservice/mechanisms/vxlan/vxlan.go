@@ -13,10 +13,8 @@ import (
 	"net"
 	"net/netip"
 
-	"github.com/networkservicemesh/api/pkg/api/networkservice"
 	vxlanmech "github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/vxlan"
 
-	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mtu"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
 )
 
@@ -55,19 +53,6 @@ func (e end) portOrDefault() uint16 {
 		return DefaultPort
 	}
 	return e.port
-}
-
-// limitMTU lowers the connection's MTU to the tunnel's: that of our uplink, or
-// the one that the peer has put into the mechanism if that is less. It returns
-// ours.
-func limitMTU(underlay mtu.Underlay, conn *networkservice.Connection) uint32 {
-	ours := mtu.Tunnel(underlay.MTU(), mtu.VXLAN, underlay.Addr())
-	limit := ours
-	if m := vxlanmech.ToMechanism(conn.GetMechanism()); m != nil && m.MTU() != 0 {
-		limit = min(limit, int(m.MTU()))
-	}
-	mtu.Limit(conn, limit)
-	return uint32(max(0, ours))
 }
 
 // source and destination read the two ends from the mechanism's parameters.

@@ -40,14 +40,14 @@ func (s *server) Request(ctx context.Context, request *networkservice.NetworkSer
 	if err != nil {
 		return nil, err
 	}
-	limitMTU(s.underlay, request.GetConnection())
+	mtu.LimitToTunnel(request.GetConnection(), s.underlay, mtu.WireGuard, mechanism.MTU())
 	mechanism.SetDstIP(ours.local.Addr().AsSlice()).SetDstPort(ours.local.Port()).SetDstPublicKey(ours.publicKey())
 	conn, err := next.Server(ctx).Request(ctx, request)
 	if err != nil {
 		return nil, err
 	}
 	if mechanism := wgmech.ToMechanism(conn.GetMechanism()); mechanism != nil {
-		mechanism.SetMTU(limitMTU(s.underlay, conn))
+		mechanism.SetMTU(mtu.LimitToTunnel(conn, s.underlay, mtu.WireGuard, mechanism.MTU()))
 	}
 	port.Store(ctx, metadata.IsClient(s), p)
 	return conn, nil

@@ -18,8 +18,6 @@ import (
 	"net"
 	"net/netip"
 
-	"github.com/networkservicemesh/api/pkg/api/networkservice"
-	wgmech "github.com/networkservicemesh/api/pkg/api/networkservice/mechanisms/wireguard"
 	"github.com/networkservicemesh/sdk/pkg/networkservice/utils/metadata"
 
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mtu"
@@ -104,21 +102,4 @@ func (e end) port(peerIP net.IP, peerPort uint16, peerKey string, initiator bool
 		Local: e.local, Remote: netip.AddrPortFrom(remote, peerPort),
 		PrivateKey: plane.Key(e.key.Bytes()), PeerKey: plane.Key(raw), Initiator: initiator,
 	}, nil
-}
-
-// limitMTU lowers the connection's MTU to the tunnel's: that of our uplink, or
-// the one that the peer has put into the mechanism if that is less. It returns
-// ours.
-func limitMTU(underlay mtu.Underlay, conn *networkservice.Connection) uint32 {
-	ours := tunnelMTU(underlay)
-	limit := ours
-	if m := wgmech.ToMechanism(conn.GetMechanism()); m != nil && m.MTU() != 0 {
-		limit = min(limit, m.MTU())
-	}
-	mtu.Limit(conn, int(limit))
-	return ours
-}
-
-func tunnelMTU(underlay mtu.Underlay) uint32 {
-	return uint32(max(0, mtu.Tunnel(underlay.MTU(), mtu.WireGuard, underlay.Addr())))
 }
