@@ -409,7 +409,7 @@ func (b *bench) idle() measurement {
 	d := 2 * b.duration
 	return b.on(b.ourVXLAN, fmt.Sprintf("The forwarder of the client's node over %.0f s, with three connections that carry nothing", d.Seconds()),
 		func(p *path) (values, error) {
-			used, err := idleTime(p.pids[0], d)
+			used, err := idleTime(d, p.pids[0])
 			return values{"% of a core": used}, err
 		})
 }
