@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -38,7 +39,7 @@ func beKilled(pinDir string) {
 		os.Exit(1)
 	}
 	fmt.Println("ready")
-	select {}
+	time.Sleep(5 * time.Minute) // with a timer, the runtime sees no deadlock
 }
 
 // crash drops all handles as the kernel does for a killed process.
