@@ -273,9 +273,7 @@ func TestVethIsAdopted(t *testing.T) {
 	}
 
 	// As after SIGKILL: the plane forgets, the kernel does not.
-	n.mu.Lock()
-	clear(n.links)
-	n.mu.Unlock()
+	n.links = n.noLinks()
 	if _, err := n.Join(t.Context(), conn); err != nil {
 		t.Fatal(err)
 	}
@@ -288,9 +286,7 @@ func TestVethIsAdopted(t *testing.T) {
 	}
 
 	// And one whose other end was meant for another pod is replaced.
-	n.mu.Lock()
-	clear(n.links)
-	n.mu.Unlock()
+	n.links = n.noLinks()
 	third := newNamespace(t)
 	conn.Endpoint = third.port(t, "nse-1")
 	if _, err := n.Join(t.Context(), conn); err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/links"
 )
 
 // The packet path does not allocate: not once per packet, nor per burst.
@@ -48,9 +49,8 @@ func TestPacketPathDoesNotAllocate(t *testing.T) {
 // ends are the client's and the endpoint's end of a connection. Unlike Links, they
 // can be asked for counters without allocating.
 func (n *node) ends(id string) [2]end {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.links[id].ends
+	l, _ := n.links.Get(id)
+	return l.ends
 }
 
 // allocatesNothing lets a number of packets flow and looks at the heap meanwhile.
@@ -196,7 +196,7 @@ func TestCloseInterruptsJoin(t *testing.T) {
 	if err := <-joined; err == nil || time.Since(start) > 2*time.Second {
 		t.Errorf("after %v: %v", time.Since(start), err)
 	}
-	if _, err := n.Join(t.Context(), &plane.Connection{ID: "c2"}); !errors.Is(err, errClosed) {
+	if _, err := n.Join(t.Context(), &plane.Connection{ID: "c2"}); !errors.Is(err, links.ErrClosed) {
 		t.Errorf("error %v", err)
 	}
 }

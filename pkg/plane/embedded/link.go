@@ -6,9 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/links"
 	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/tunnels"
 )
 
@@ -75,105 +75,31 @@ func (p *Plane) open(c *plane.Connection, port plane.Port) (end, error) {
 	return nil, fmt.Errorf("port of kind %s: %w", port.Kind(), plane.ErrUnsupported)
 }
 
-// link is a connection by its id. Its lock is held for as long as Join or Leave
-// take, so that each connection changes by itself.
+// link is what a connection is made of.
 type link struct {
-	mu        sync.Mutex
-	forgotten bool
-	// shown is held to change what the status tells, and to read it: Links need
-	// not wait until a join is through.
-	shown sync.Mutex
-	conn  *plane.Connection // as decided by resolve; nil unless joined
+	plane *Plane
 	path  string
 	ends  [2]end // client's and endpoint's
 }
 
-var errClosed = errors.New("embedded plane is closed")
+// noLinks is the set that the plane begins with.
+func (p *Plane) noLinks() *links.Set[*link] {
+	return links.New(func() *link { return &link{plane: p} }, func(c *plane.Connection) (int, error) {
+		return tunnels.MTU(c, p.uplink.Name(), p.mtu)
+	})
+}
 
-// Join makes both ports and lets packets flow between them.
-func (p *Plane) Join(ctx context.Context, c *plane.Connection) (plane.Link, error) {
-	l, err := p.hold(c.ID)
-	if err != nil {
-		return plane.Link{}, fmt.Errorf("join connection %s: %w", c.ID, err)
-	}
-	defer l.mu.Unlock()
+// Join makes the ends and connects them. Ends that can be kept are.
+func (l *link) Join(ctx context.Context, old, c *plane.Connection) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(p.closing, func() { cancel(errClosed) })()
-	if err := l.join(ctx, p, c); err != nil {
-		err = errors.Join(err, l.tearDown())
-		p.forget(c.ID, l)
-		return plane.Link{}, fmt.Errorf("join connection %s: %w", c.ID, err)
-	}
-	joined, _ := l.status()
-	return joined, nil
-}
-
-// Leave undoes Join.
-func (p *Plane) Leave(_ context.Context, id string) error {
-	p.mu.Lock()
-	l := p.links[id]
-	p.mu.Unlock()
-	if l == nil {
-		return nil
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	err := l.tearDown()
-	p.forget(id, l)
-	if err != nil {
-		return fmt.Errorf("leave connection %s: %w", id, err)
-	}
-	return nil
-}
-
-// hold returns the link of a connection, locked, making it if it is not there.
-func (p *Plane) hold(id string) (*link, error) {
-	for {
-		p.mu.Lock()
-		if p.closed {
-			p.mu.Unlock()
-			return nil, errClosed
+	defer context.AfterFunc(l.plane.closing, func() { cancel(links.ErrClosed) })()
+	if old != nil {
+		if err := l.clear(old, c); err != nil {
+			return err
 		}
-		l := p.links[id]
-		if l == nil {
-			l = new(link)
-			p.links[id] = l
-		}
-		p.mu.Unlock()
-		l.mu.Lock()
-		if !l.forgotten {
-			return l, nil
-		}
-		l.mu.Unlock()
 	}
-}
-
-// forget takes a link, which is locked, out of the list.
-func (p *Plane) forget(id string, l *link) {
-	l.forgotten = true
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.links[id] == l {
-		delete(p.links, id)
-	}
-}
-
-// join makes the ends and connects them. Ends that can be kept are. If it
-// fails, it leaves the rest to tearDown.
-func (l *link) join(ctx context.Context, p *Plane, c *plane.Connection) error {
-	conn := *c
-	var err error
-	if conn.MTU, err = tunnels.MTU(c, p.uplink.Name(), p.mtu); err != nil {
-		return err
-	}
-	if l.conn != nil && tunnels.Same(l.conn, &conn) {
-		return nil
-	}
-	if err := l.clear(&conn); err != nil {
-		return err
-	}
-	if err := l.open(p, &conn); err != nil {
+	if err := l.open(c); err != nil {
 		return err
 	}
 	// Pods come last: what they send may pass the tunnel as soon as they are
@@ -187,17 +113,11 @@ func (l *link) join(ctx context.Context, p *Plane, c *plane.Connection) error {
 			return err
 		}
 	}
-	l.show(&conn)
 	return nil
 }
 
 // clear closes the ends that do not fit a connection.
-func (l *link) clear(c *plane.Connection) error {
-	old := l.conn
-	if old == nil {
-		return nil
-	}
-	l.show(nil)
+func (l *link) clear(old, c *plane.Connection) error {
 	l.disconnect()
 	for i, ports := range [2][2]plane.Port{{old.Client, c.Client}, {old.Endpoint, c.Endpoint}} {
 		if k, ok := l.ends[i].(keeper); ok && old.Payload == c.Payload && tunnels.SamePort(ports[0], ports[1]) && k.keep(c) == nil {
@@ -213,7 +133,8 @@ func (l *link) clear(c *plane.Connection) error {
 }
 
 // open makes the ends that are missing.
-func (l *link) open(p *Plane, c *plane.Connection) (err error) {
+func (l *link) open(c *plane.Connection) (err error) {
+	p := l.plane
 	l.path = "embedded"
 	a, local := c.Client.(plane.Kernel)
 	b, both := c.Endpoint.(plane.Kernel)
@@ -245,9 +166,8 @@ func (l *link) open(p *Plane, c *plane.Connection) (err error) {
 	return nil
 }
 
-// tearDown leaves nothing of a link.
-func (l *link) tearDown() error {
-	l.show(nil)
+// TearDown leaves nothing of the link: packets need this process.
+func (l *link) TearDown(bool) error {
 	l.disconnect()
 	return l.close()
 }
@@ -271,26 +191,11 @@ func (l *link) close() error {
 	return errors.Join(errs...)
 }
 
-// show makes the status tell of the connection, or of none.
-func (l *link) show(c *plane.Connection) {
-	l.shown.Lock()
-	defer l.shown.Unlock()
-	l.conn = c
-}
-
-func (l *link) status() (plane.Link, bool) {
-	l.shown.Lock()
-	defer l.shown.Unlock()
-	if l.conn == nil {
-		return plane.Link{}, false
-	}
-	return l.report(), true
-}
-
-func (l *link) report() plane.Link {
+// Report tells of the connection that is joined.
+func (l *link) Report(c *plane.Connection) plane.Link {
 	return plane.Link{
-		ID: l.conn.ID, Payload: l.conn.Payload, MTU: l.conn.MTU, Path: l.path,
-		Client:   plane.PortStatus{Port: l.conn.Client, Counters: l.ends[0].count()},
-		Endpoint: plane.PortStatus{Port: l.conn.Endpoint, Counters: l.ends[1].count()},
+		ID: c.ID, Payload: c.Payload, MTU: c.MTU, Path: l.path,
+		Client:   plane.PortStatus{Port: c.Client, Counters: l.ends[0].count()},
+		Endpoint: plane.PortStatus{Port: c.Endpoint, Counters: l.ends[1].count()},
 	}
 }

@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sort"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nsm-afxdp/forwarder/pkg/packet"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/links"
 	"github.com/nsm-afxdp/forwarder/pkg/uplink"
 	"github.com/nsm-afxdp/forwarder/pkg/xsk"
 )
@@ -66,9 +66,9 @@ type Plane struct {
 	closing context.Context // ends with Close
 	close   context.CancelFunc
 
-	mu     sync.Mutex
-	closed bool
-	links  map[string]*link
+	links *links.Set[*link]
+
+	loads sync.Mutex // guards worker.load
 }
 
 var _ plane.Plane = (*Plane)(nil)
@@ -78,7 +78,8 @@ func New(cfg Config) (*Plane, error) {
 	if cfg.Uplink == nil || len(cfg.Sockets) == 0 {
 		return nil, errors.New("start embedded plane: no uplink or no sockets")
 	}
-	p := &Plane{uplink: cfg.Uplink, log: cfg.Log, fail: cfg.fail, links: make(map[string]*link)}
+	p := &Plane{uplink: cfg.Uplink, log: cfg.Log, fail: cfg.fail}
+	p.links = p.noLinks()
 	p.throughWorkers, p.memifRings = cfg.MemifThroughWorkers, max(cfg.MemifRings, 1)
 	p.penalty = memifPenalty
 	p.tagged.prepare = cfg.ReceiveVLANs
@@ -134,8 +135,8 @@ func (p *Plane) settle() {
 
 // leastLoaded chooses the worker for a port; unload takes the choice back.
 func (p *Plane) leastLoaded() *worker {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.loads.Lock()
+	defer p.loads.Unlock()
 	best := p.workers[0]
 	for _, w := range p.workers {
 		if w.load < best.load {
@@ -147,28 +148,21 @@ func (p *Plane) leastLoaded() *worker {
 }
 
 func (p *Plane) unload(w *worker) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.loads.Lock()
+	defer p.loads.Unlock()
 	w.load--
 }
 
-// Links lists the joined connections, ordered by id.
-func (p *Plane) Links() []plane.Link {
-	p.mu.Lock()
-	links := make([]*link, 0, len(p.links))
-	for _, l := range p.links {
-		links = append(links, l)
-	}
-	p.mu.Unlock()
-	var status []plane.Link
-	for _, l := range links {
-		if s, ok := l.status(); ok {
-			status = append(status, s)
-		}
-	}
-	sort.Slice(status, func(i, j int) bool { return status[i].ID < status[j].ID })
-	return status
+// Join makes both ports and lets packets flow between them.
+func (p *Plane) Join(ctx context.Context, c *plane.Connection) (plane.Link, error) {
+	return p.links.Join(ctx, c)
 }
+
+// Leave undoes Join.
+func (p *Plane) Leave(_ context.Context, id string) error { return p.links.Leave(id, false) }
+
+// Links lists the joined connections, ordered by id.
+func (p *Plane) Links() []plane.Link { return p.links.All() }
 
 // Drops are received packets that belonged to no connection, and packets that
 // the uplink did not take, by reason. All reasons are in it.
@@ -186,24 +180,12 @@ func (p *Plane) Drops() map[string]uint64 {
 
 // Close leaves all connections and stops the workers.
 func (p *Plane) Close() error {
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		return nil
-	}
-	p.closed = true
 	p.close() // whoever waits for a peer gives up
-	ids := make([]string, 0, len(p.links))
-	for id := range p.links {
-		ids = append(ids, id)
+	first, err := p.links.Close(false)
+	if first {
+		for _, w := range p.workers {
+			w.stop()
+		}
 	}
-	p.mu.Unlock()
-	var errs []error
-	for _, id := range ids {
-		errs = append(errs, p.Leave(context.Background(), id))
-	}
-	for _, w := range p.workers {
-		w.stop()
-	}
-	return errors.Join(errs...)
+	return err
 }

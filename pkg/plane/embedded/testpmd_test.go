@@ -55,10 +55,7 @@ func (n *node) withPeers(t testing.TB, ids ...string) {
 	t.Helper()
 	n.eventually(t, "memif peers", func() bool {
 		for _, id := range ids {
-			n.mu.Lock()
-			l := n.links[id]
-			n.mu.Unlock()
-			for _, e := range l.ends {
+			for _, e := range n.ends(id) {
 				if m, ok := e.(*memifPort); ok && m.tx.Load() == nil {
 					return false
 				}

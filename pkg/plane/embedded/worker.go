@@ -61,7 +61,7 @@ type worker struct {
 	// rings are those of the sources that are looked at in each turn.
 	rings []*memifRing
 	// load is the number of sources, for spreading them.
-	load int // guarded by Plane.mu
+	load int // guarded by Plane.loads
 
 	rx    rxState
 	tx    txState

@@ -26,7 +26,6 @@ func pristine(t *testing.T, p *Plane, fds int, node *namespace, pods ...*namespa
 		t.Errorf("%d descriptors are open, were %d: %v", len(open), fds, open)
 	}
 	require.Empty(t, p.Links())
-	require.Empty(t, p.links)
 	require.Empty(t, p.claims)
 	require.Empty(t, p.wgPorts)
 	require.Empty(t, p.hubs.all)

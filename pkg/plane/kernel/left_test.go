@@ -18,9 +18,9 @@ import (
 // forgetAll is what a kill does to a plane: its devices stay, and it knows nothing of
 // them.
 func (p *Plane) forgetAll() {
+	p.links = p.noLinks()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	clear(p.links)
 	clear(p.claims)
 	clear(p.wgPorts)
 }

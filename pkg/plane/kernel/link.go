@@ -4,12 +4,11 @@ package kernel
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
-	"sync"
 
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/links"
 	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/tunnels"
 )
 
@@ -26,117 +25,35 @@ type way interface {
 	release() error
 }
 
-// link is a connection by its id. Its lock is held for as long as Join or Leave
-// take, so that each connection changes by itself.
+// link is what a connection is made of.
 type link struct {
-	mu        sync.Mutex
-	forgotten bool
-	// shown is held to change what the status tells, and to read it: Links need
-	// not wait until a join is through.
-	shown  sync.Mutex
-	conn   *plane.Connection // with its MTU decided; nil unless joined
-	way    way
+	plane  *Plane
+	way    way      // nil if there is none
 	claims []string // see Plane.claim
 }
 
-// Join makes both ports and lets packets flow between them. Another process's
-// device for the same connection is taken over.
-func (p *Plane) Join(ctx context.Context, c *plane.Connection) (plane.Link, error) {
-	l, err := p.hold(c.ID)
-	if err != nil {
-		return plane.Link{}, fmt.Errorf("join connection %s: %w", c.ID, err)
-	}
-	defer l.mu.Unlock()
-	if err := l.join(ctx, p, c); err != nil {
-		err = errors.Join(err, l.tearDown(p, false))
-		p.forget(c.ID, l)
-		return plane.Link{}, fmt.Errorf("join connection %s: %w", c.ID, err)
-	}
-	joined, _ := l.status()
-	return joined, nil
+// noLinks is the set that the plane begins with.
+func (p *Plane) noLinks() *links.Set[*link] {
+	return links.New(func() *link { return &link{plane: p} }, func(c *plane.Connection) (int, error) {
+		return tunnels.MTU(c, p.uplink.LinkName(), p.uplink.MTU())
+	})
 }
 
-// Leave undoes Join.
-func (p *Plane) Leave(ctx context.Context, id string) error { return p.leave(ctx, id, false) }
-
-func (p *Plane) leave(_ context.Context, id string, keep bool) error {
-	p.mu.Lock()
-	l := p.links[id]
-	delete(p.wgPorts, id)
-	delete(p.recalled, id)
-	p.mu.Unlock()
-	if l == nil {
-		return nil
+// Join makes the way.
+func (l *link) Join(ctx context.Context, _, c *plane.Connection) error {
+	if err := l.TearDown(false); err != nil {
+		return err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	err := l.tearDown(p, keep)
-	p.forget(id, l)
-	if err != nil {
-		return fmt.Errorf("leave connection %s: %w", id, err)
-	}
-	return nil
-}
-
-// hold returns the link of a connection, locked, making it if it is not there.
-func (p *Plane) hold(id string) (*link, error) {
-	for {
-		p.mu.Lock()
-		if p.closed {
-			p.mu.Unlock()
-			return nil, errors.New("kernel plane is closed")
-		}
-		l := p.links[id]
-		if l == nil {
-			l = new(link)
-			p.links[id] = l
-		}
-		p.mu.Unlock()
-		l.mu.Lock()
-		if !l.forgotten {
-			return l, nil
-		}
-		l.mu.Unlock()
-	}
-}
-
-// forget takes a link, which is locked, out of the list.
-func (p *Plane) forget(id string, l *link) {
-	l.forgotten = true
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.links[id] == l {
-		delete(p.links, id)
-	}
-}
-
-// join makes the way. If it fails, it leaves the rest to tearDown.
-func (l *link) join(ctx context.Context, p *Plane, c *plane.Connection) error {
-	conn := *c
 	var err error
-	if conn.MTU, err = tunnels.MTU(c, p.uplink.LinkName(), p.uplink.MTU()); err != nil {
-		return err
-	}
-	if l.conn != nil {
-		if tunnels.Same(l.conn, &conn) {
-			return nil
-		}
-		if err := l.tearDown(p, false); err != nil {
-			return err
-		}
-	}
-	if l.way, err = p.open(ctx, l, &conn); err != nil {
+	if l.way, err = l.plane.open(ctx, l, c); err != nil {
 		l.way = nil
-		return err
 	}
-	l.show(&conn)
-	return nil
+	return err
 }
 
-// tearDown leaves nothing of a link in this process, and nothing at all unless
+// TearDown leaves nothing of a link in this process, and nothing at all unless
 // its devices are to be kept.
-func (l *link) tearDown(p *Plane, keep bool) error {
-	l.show(nil)
+func (l *link) TearDown(keep bool) error {
 	var err error
 	switch {
 	case l.way == nil:
@@ -146,7 +63,7 @@ func (l *link) tearDown(p *Plane, keep bool) error {
 		err = l.way.close()
 	}
 	l.way = nil
-	p.disclaim(l)
+	l.plane.disclaim(l)
 	return err
 }
 
@@ -172,27 +89,12 @@ func (p *Plane) disclaim(l *link) {
 	l.claims = nil
 }
 
-// show makes the status tell of the connection, or of none.
-func (l *link) show(c *plane.Connection) {
-	l.shown.Lock()
-	defer l.shown.Unlock()
-	l.conn = c
-}
-
-func (l *link) status() (plane.Link, bool) {
-	l.shown.Lock()
-	defer l.shown.Unlock()
-	if l.conn == nil {
-		return plane.Link{}, false
-	}
-	return l.report(), true
-}
-
-func (l *link) report() plane.Link {
+// Report tells of the connection that is joined.
+func (l *link) Report(c *plane.Connection) plane.Link {
 	counters := l.way.count()
 	return plane.Link{
-		ID: l.conn.ID, Payload: l.conn.Payload, MTU: l.conn.MTU, Path: l.way.path(),
-		Client:   plane.PortStatus{Port: l.conn.Client, Counters: counters[0]},
-		Endpoint: plane.PortStatus{Port: l.conn.Endpoint, Counters: counters[1]},
+		ID: c.ID, Payload: c.Payload, MTU: c.MTU, Path: l.way.path(),
+		Client:   plane.PortStatus{Port: c.Client, Counters: counters[0]},
+		Endpoint: plane.PortStatus{Port: c.Endpoint, Counters: counters[1]},
 	}
 }

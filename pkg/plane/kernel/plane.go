@@ -8,14 +8,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
-	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
 
 	"github.com/nsm-afxdp/forwarder/internal/netns"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/links"
 	"github.com/nsm-afxdp/forwarder/pkg/uplink"
 )
 
@@ -54,9 +53,9 @@ type Plane struct {
 		all map[netip.AddrPort]*hub
 	}
 
+	links *links.Set[*link]
+
 	mu       sync.Mutex
-	closed   bool
-	links    map[string]*link
 	claims   map[string]string // what only one connection can have, and its id
 	wgPorts  map[string]wgPort // by connection
 	recalled map[string]plane.Kernel
@@ -75,9 +74,10 @@ func New(cfg Config) (*Plane, error) {
 	}
 	p := &Plane{
 		uplink: cfg.Uplink, netns: cfg.NetNS, keepLinks: cfg.KeepLinks, log: cfg.Log, fail: cfg.fail,
-		links: make(map[string]*link), claims: make(map[string]string),
-		wgPorts: make(map[string]wgPort), recalled: make(map[string]plane.Kernel),
+		claims: make(map[string]string), wgPorts: make(map[string]wgPort),
+		recalled: make(map[string]plane.Kernel),
 	}
+	p.links = p.noLinks()
 	p.hubs.all = make(map[netip.AddrPort]*hub)
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
@@ -116,42 +116,30 @@ func (p *Plane) fault(step string) error {
 	return p.fail(step)
 }
 
-// Links lists the joined connections, ordered by id.
-func (p *Plane) Links() []plane.Link {
-	p.mu.Lock()
-	links := make([]*link, 0, len(p.links))
-	for _, l := range p.links {
-		links = append(links, l)
-	}
-	p.mu.Unlock()
-	var status []plane.Link
-	for _, l := range links {
-		if s, ok := l.status(); ok {
-			status = append(status, s)
-		}
-	}
-	slices.SortFunc(status, func(a, b plane.Link) int { return strings.Compare(a.ID, b.ID) })
-	return status
+// Join makes both ports and lets packets flow between them. Another process's
+// device for the same connection is taken over.
+func (p *Plane) Join(ctx context.Context, c *plane.Connection) (plane.Link, error) {
+	return p.links.Join(ctx, c)
 }
+
+// Leave undoes Join.
+func (p *Plane) Leave(_ context.Context, id string) error {
+	p.mu.Lock()
+	delete(p.wgPorts, id)
+	delete(p.recalled, id)
+	p.mu.Unlock()
+	return p.links.Leave(id, false)
+}
+
+// Links lists the joined connections, ordered by id.
+func (p *Plane) Links() []plane.Link { return p.links.All() }
 
 // Close leaves all connections, or lets go of them if Config.KeepLinks is set,
 // and frees what the plane has in this process.
 func (p *Plane) Close() error {
-	p.mu.Lock()
-	if p.closed {
-		p.mu.Unlock()
-		return nil
+	first, err := p.links.Close(p.keepLinks)
+	if first {
+		p.node.Close()
 	}
-	p.closed = true
-	ids := make([]string, 0, len(p.links))
-	for id := range p.links {
-		ids = append(ids, id)
-	}
-	p.mu.Unlock()
-	var errs []error
-	for _, id := range ids {
-		errs = append(errs, p.leave(context.Background(), id, p.keepLinks))
-	}
-	p.node.Close()
-	return errors.Join(errs...)
+	return err
 }
