@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"slices"
 
@@ -152,7 +153,32 @@ func (s *discoverForwarderServer) find(ctx context.Context, asked *registry.Netw
 	if err != nil {
 		return nil, fmt.Errorf("discover forwarder: %w", err)
 	}
-	return registry.ReadNetworkServiceEndpointList(stream), nil
+	responses, err := readAll(stream.Recv)
+	if err != nil {
+		return nil, fmt.Errorf("discover forwarder: %w", err)
+	}
+	var found []*registry.NetworkServiceEndpoint
+	for _, r := range responses {
+		if !r.GetDeleted() {
+			found = append(found, r.GetNetworkServiceEndpoint())
+		}
+	}
+	return found, nil
+}
+
+// readAll reads a stream to its end. Where it breaks off before, what is missing
+// may well be registered.
+func readAll[R any](recv func() (R, error)) (all []R, err error) {
+	for {
+		r, err := recv()
+		switch {
+		case errors.Is(err, io.EOF):
+			return all, nil
+		case err != nil:
+			return nil, err
+		}
+		all = append(all, r)
+	}
 }
 
 func (s *discoverForwarderServer) networkService(ctx context.Context, conn *networkservice.Connection) (*registry.NetworkService, error) {
@@ -163,9 +189,13 @@ func (s *discoverForwarderServer) networkService(ctx context.Context, conn *netw
 	if err != nil {
 		return nil, fmt.Errorf("discover network service %s: %w", name, err)
 	}
-	for _, ns := range registry.ReadNetworkServiceList(stream) {
-		if ns.GetName() == name {
-			return ns, nil
+	responses, err := readAll(stream.Recv)
+	if err != nil {
+		return nil, fmt.Errorf("discover network service %s: %w", name, err)
+	}
+	for _, r := range responses {
+		if !r.GetDeleted() && r.GetNetworkService().GetName() == name {
+			return r.GetNetworkService(), nil
 		}
 	}
 	return nil, fmt.Errorf("discover network service %s: %w", name, errNotFound)

@@ -122,6 +122,38 @@ func TestConnectionStaysWithItsForwarder(t *testing.T) {
 	require.ErrorContains(t, w.request(up, ""), "a, which has the connection, is not available")
 }
 
+var errBroken = errors.New("the registry went away")
+
+// brokenServices and brokenEndpoints deliver nothing, and no end either.
+type brokenServices struct {
+	registry.NetworkServiceRegistryServer
+}
+
+func (brokenServices) Find(*registry.NetworkServiceQuery, registry.NetworkServiceRegistry_FindServer) error {
+	return errBroken
+}
+
+type brokenEndpoints struct {
+	registry.NetworkServiceEndpointRegistryServer
+}
+
+func (brokenEndpoints) Find(*registry.NetworkServiceEndpointQuery, registry.NetworkServiceEndpointRegistry_FindServer) error {
+	return errBroken
+}
+
+func TestWhatCannotBeReadIsNotTakenForMissing(t *testing.T) {
+	w := newWorld(t, "a")
+	services, forwarders := w.ns, w.forwarders
+	w.ns = brokenServices{services}
+	w.restart()
+	require.ErrorIs(t, w.request(up, "a"), errBroken)
+
+	w.ns, w.forwarders = services, brokenEndpoints{forwarders}
+	w.restart()
+	require.ErrorIs(t, w.request(up, "a"), errBroken)
+	require.Empty(t, w.asked)
+}
+
 func TestClose(t *testing.T) {
 	w := newWorld(t, "a", "b")
 	for _, c := range []struct{ inPath, want string }{{"b", "tcp://nsmgr/b"}, {"gone", "nowhere"}, {"", "nowhere"}} {
