@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,6 +60,8 @@ func node(t *testing.T) (Options, string) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = remove() })
 	sh(t, path, "ip link add eth0 type veth peer name p0; ip link set eth0 up; ip link set p0 up; ip addr add 10.0.0.1/24 dev eth0")
+	// Linux tells of a carrier a little later.
+	require.Eventually(t, func() bool { return strings.Count(sh(t, path, "ip -o link"), "state UP") == 2 }, deadline, poll)
 	return Options{Tunnel: netip.MustParseAddr("10.0.0.1"), NetNS: path}, path
 }
 

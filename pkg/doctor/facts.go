@@ -43,10 +43,16 @@ type facts struct {
 	driver      string
 	channels    uplink.Channels
 	channelsErr error
+	tags        tagStripping
+	tagsErr     error
 	xdp         *classifier.Status
 	xdpErr      error
 	attach      *attachment // nil: not allowed
 }
+
+// tagStripping says whether the device takes VLAN tags off received frames, and
+// whether that cannot be changed.
+type tagStripping struct{ on, fixed bool }
 
 // attachment is what came of trying on the uplink itself.
 type attachment struct {
@@ -84,6 +90,7 @@ func (f *facts) lookAtUplink(attach bool) {
 		e.Close()
 	}
 	f.channels, f.channelsErr = uplink.ReadChannels(f.uplink.Device)
+	f.tags.on, f.tags.fixed, f.tagsErr = uplink.TagStripping(f.uplink.Device)
 	f.xdp, f.xdpErr = classifier.Inspect(f.uplink.Device)
 	if attach && f.xdpErr == nil && len(f.xdp.Programs) == 0 {
 		f.attach = tryUplink(f.uplink.Index)

@@ -26,7 +26,7 @@ type lab struct {
 	err error
 
 	program, frags, sockets error // loading an XDP program, one for large frames, an XSKMAP
-	veth                    error
+	veth, vlan              error // the VLAN is one on the veth
 	native, generic         error // attaching to the veth, by BPF links
 	afxdp                   error // receiving a frame by a socket
 	tap, vxlan, wireguard   error
@@ -37,8 +37,8 @@ var errNotTried = errors.New("not tried")
 
 func experiment() lab {
 	l := lab{
-		program: errNotTried, frags: errNotTried, sockets: errNotTried, veth: errNotTried, native: errNotTried,
-		generic: errNotTried, afxdp: errNotTried, tap: errNotTried, vxlan: errNotTried, wireguard: errNotTried, sysctl: errNotTried,
+		program: errNotTried, frags: errNotTried, sockets: errNotTried, veth: errNotTried, vlan: errNotTried,
+		native: errNotTried, generic: errNotTried, afxdp: errNotTried, tap: errNotTried, vxlan: errNotTried, wireguard: errNotTried, sysctl: errNotTried,
 	}
 	path, remove, err := netns.New()
 	if err != nil {
@@ -61,6 +61,11 @@ func (l *lab) run() {
 	l.vxlan = netlink.LinkAdd(&netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "vxlan"}, VxlanId: 1, Port: 4789})
 	l.wireguard = netlink.LinkAdd(&netlink.Wireguard{LinkAttrs: netlink.LinkAttrs{Name: "wireguard"}})
 
+	near, far, err := veth()
+	if l.veth = err; err == nil {
+		l.vlan = netlink.LinkAdd(&netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "vlan", ParentIndex: near}, VlanId: 100})
+	}
+
 	program, err := passProgram(0)
 	if l.program = err; err != nil {
 		return
@@ -76,8 +81,7 @@ func (l *lab) run() {
 	}
 	defer sockets.Close()
 
-	near, far, err := veth()
-	if l.veth = err; err != nil {
+	if l.veth != nil {
 		return
 	}
 	l.native = tryAttach(program, near, link.XDPDriverMode)

@@ -30,6 +30,7 @@ var checks = []struct {
 	{"zero copy", zeroCopy},
 	{"queues", queues},
 	{"MTU", mtu},
+	{"VLAN tags", vlanTags},
 	{"locked memory", lockedMemory},
 	{"BPF file system", bpfFileSystem},
 	{"huge pages", hugePages},
@@ -37,6 +38,7 @@ var checks = []struct {
 	{"pod namespaces", namespaces},
 	{"VXLAN device", vxlanDevice},
 	{"WireGuard device", wireguardDevice},
+	{"VLAN device", vlanDevice},
 }
 
 func found(s Status, format string, args ...any) Check {
@@ -336,6 +338,21 @@ func mtu(f *facts) Check {
 	return found(OK, "%s", text)
 }
 
+func vlanTags(f *facts) Check {
+	switch {
+	case f.uplinkErr != nil:
+		return noUplink
+	case f.tagsErr != nil:
+		return found(Skip, "%v", f.tagsErr)
+	case f.tags.on && f.tags.fixed:
+		return found(Warn, "the driver takes them off, and cannot be told not to").
+			advise("connections by the VLAN mechanism fail: give NSM_TUNNEL_IP of an interface for which ethtool -k does not say \"rx-vlan-offload: on [fixed]\"")
+	case f.tags.on:
+		return found(OK, "the driver takes them off; the forwarder turns that off with the first VLAN connection")
+	}
+	return found(OK, "stay on received frames")
+}
+
 func lockedMemory(f *facts) Check {
 	const perQueue = 2 * xsk.DefaultRingSize * xsk.DefaultFrameSize
 	need := uint64(max(f.uplink.Queues, 1)) * perQueue
@@ -408,4 +425,8 @@ func vxlanDevice(f *facts) Check {
 
 func wireguardDevice(f *facts) Check {
 	return kernelPlane(f.tried(f.lab.wireguard, "can be made", ""), "wireguard")
+}
+
+func vlanDevice(f *facts) Check {
+	return kernelPlane(f.tried(f.lab.vlan, "can be made", ""), "8021q")
 }

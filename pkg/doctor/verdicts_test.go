@@ -122,6 +122,10 @@ func TestVerdicts(t *testing.T) {
 		{"jumbo frames with multi-buffer", func(f *facts) { f.uplink.MTU = 9000 }, "MTU", OK, "8946"},
 		{"jumbo frames without", func(f *facts) { f.uplink.MTU, f.xdp.Support.MultiBuffer = 9000, false }, "MTU", Warn, "to 3498"},
 		{"jumbo frames of a driver with its own limit", func(f *facts) { f.uplink.MTU, f.driver, f.xdp.Support.MultiBuffer = 9000, "ena", false }, "MTU", Warn, "to 3502"},
+		{"tags that stay on", func(*facts) {}, "VLAN tags", OK, "stay"},
+		{"tags that can be left on", func(f *facts) { f.tags = tagStripping{on: true} }, "VLAN tags", OK, "turns that off"},
+		{"tags that are always taken off", func(f *facts) { f.tags = tagStripping{true, true} }, "VLAN tags", Warn, "NSM_TUNNEL_IP"},
+		{"features not told", func(f *facts) { f.tagsErr = unix.EOPNOTSUPP }, "VLAN tags", Skip, "not supported"},
 		{"little locked memory", without(unix.CAP_IPC_LOCK), "locked memory", Fail, "64.0 MiB"},
 		{"enough locked memory", func(f *facts) { without(unix.CAP_IPC_LOCK)(f); f.memlock = 64 << 20 }, "locked memory", OK, "64.0 MiB"},
 		{"enough, were maps not charged as well", func(f *facts) { without(unix.CAP_IPC_LOCK)(f); f.memlock, f.release = 64<<20, "5.10.0" }, "locked memory", Fail, "IPC_LOCK"},
@@ -135,6 +139,7 @@ func TestVerdicts(t *testing.T) {
 		{"settings out of reach", func(f *facts) { f.lab.sysctl = errno(unix.EROFS) }, "pod namespaces", Warn, "/proc/sys"},
 		{"no VXLAN device", func(f *facts) { f.lab.vxlan = errno(unix.EOPNOTSUPP) }, "VXLAN device", Warn, "module vxlan"},
 		{"no WireGuard device", func(f *facts) { f.lab.wireguard = errno(unix.EOPNOTSUPP) }, "WireGuard device", Warn, "module wireguard"},
+		{"no VLAN device", func(f *facts) { f.lab.vlan = errno(unix.EOPNOTSUPP) }, "VLAN device", Warn, "module 8021q"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := fit()

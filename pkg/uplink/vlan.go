@@ -5,6 +5,7 @@ package uplink
 import (
 	"fmt"
 
+	"github.com/safchain/ethtool"
 	"github.com/vishvananda/netlink"
 
 	"github.com/nsm-afxdp/forwarder/internal/netns"
@@ -47,6 +48,21 @@ func (s *Settings) feature(link, feature string) (on bool, err error) {
 		return err
 	})
 	return on, err
+}
+
+// TagStripping tells whether a device takes the VLAN tags off the frames that it
+// receives, and whether it can be told not to.
+func TagStripping(device string) (on, fixed bool, err error) {
+	err = withEthtool(func(e *ethtool.Ethtool) error {
+		features, err := e.FeaturesWithState(device)
+		state := features[tagStripping]
+		on, fixed = state.Active, !state.Available || state.NeverChanged
+		return err
+	})
+	if err != nil {
+		return false, false, fmt.Errorf("read features of %s: %w", device, err)
+	}
+	return on, fixed, nil
 }
 
 // VLANInterface is the name of the node's own interface that is the VLAN with this

@@ -7,14 +7,28 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
+
+	"github.com/nsm-afxdp/forwarder/internal/netns"
 )
 
 func TestReceivingVLANsIsPutBack(t *testing.T) {
 	ns, state := host(t)
 	before := facts(t, ns)
 	s := settings(t, ns, state)
+	stripping := func() (on, fixed bool) {
+		require.NoError(t, netns.Do(ns, func() (err error) {
+			on, fixed, err = TagStripping("eth0")
+			return err
+		}))
+		return on, fixed
+	}
+	on, fixed := stripping()
+	require.True(t, on)
+	require.False(t, fixed)
 	for range 2 {
 		require.NoError(t, s.ReceiveVLANs("eth0"))
+		on, _ = stripping()
+		require.False(t, on)
 		after := facts(t, ns)
 		require.Contains(t, after, "promiscuity 1")
 		require.Contains(t, after, "rx-vlan-offload: off")
