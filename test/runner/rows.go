@@ -16,38 +16,58 @@ import (
 // cases in the labs that they run in.
 const rowsTest = "TestRows/"
 
+// inGuest begins the names of those that test/vm runs in a virtual machine.
+const inGuest = "TestUseCases/"
+
 // rows is how the use cases fared, as their tests tell.
 type rows struct {
-	variants []string
+	variants []string // in their order on the machine
+	guests   []string // those that have run in a virtual one
 	names    []string
-	verdicts map[[2]string]string // by variant and row
-	reasons  []string             // of skips
+	verdicts map[[2]string]verdict // by variant and row
 }
 
-// add takes the end of a test, if it is one of a row. why says why one was
-// skipped.
-func (r *rows) add(name, verdict, why string) {
+// verdict is how a row fared.
+type verdict struct {
+	text  string // ok, skip or FAIL
+	why   string // it was skipped
+	guest bool   // in a virtual machine
+}
+
+// add takes the end of a test, if it is one of a row. why says why one was skipped.
+// A row that runs both on the machine and in a virtual one has the verdict that says
+// most: it failed, else it passed.
+func (r *rows) add(name, text, why string) {
+	name, guest := strings.CutPrefix(name, inGuest)
 	rest, found := strings.CutPrefix(name, rowsTest)
 	variant, row, nested := strings.Cut(rest, "/")
 	if !found || !nested || strings.Contains(row, "/") {
 		return
 	}
 	if r.verdicts == nil {
-		r.verdicts = map[[2]string]string{}
+		r.verdicts = map[[2]string]verdict{}
 	}
-	if !slices.Contains(r.variants, variant) {
-		r.variants = append(r.variants, variant)
+	seen := &r.variants
+	if guest {
+		seen = &r.guests
+	}
+	if !slices.Contains(*seen, variant) {
+		*seen = append(*seen, variant)
 	}
 	if !slices.Contains(r.names, row) {
 		r.names = append(r.names, row)
 	}
-	if why != "" {
-		if !slices.Contains(r.reasons, why) {
-			r.reasons = append(r.reasons, why)
-		}
-		verdict = fmt.Sprintf("%s %c", verdict, 'a'+slices.Index(r.reasons, why))
+	key, v := [2]string{variant, row}, verdict{text, why, guest}
+	if old := r.verdicts[key]; v.weight() > old.weight() || v.weight() == old.weight() && old.guest {
+		r.verdicts[key] = v
 	}
-	r.verdicts[[2]string{variant, row}] = verdict
+}
+
+func (v *verdict) weight() int { return slices.Index([]string{"", "skip", "ok", "FAIL"}, v.text) }
+
+func (r *rows) allVariants() []string {
+	elsewhere := func(v string) bool { return slices.Contains(r.variants, v) }
+	return slices.Concat(r.variants, slices.DeleteFunc(slices.Clone(r.guests), elsewhere))
 }
 
 // position is where a row stands in the table of use cases; others come last.
@@ -65,18 +85,16 @@ func (r *rows) print(w io.Writer, markdown bool) {
 		return
 	}
 	slices.SortStableFunc(r.names, func(a, b string) int { return position(a) - position(b) })
+	variants := r.allVariants()
 	lines := [][]string{{"use case"}}
-	for i := range r.variants {
+	for i := range variants {
 		lines[0] = append(lines[0], fmt.Sprint(i+1))
 	}
+	var n notes
 	for _, name := range r.names {
 		line := []string{name}
-		for _, variant := range r.variants {
-			verdict := r.verdicts[[2]string{variant, name}]
-			if verdict == "" {
-				verdict = "-"
-			}
-			line = append(line, verdict)
+		for _, variant := range variants {
+			line = append(line, n.cell(r.verdicts[[2]string{variant, name}]))
 		}
 		lines = append(lines, line)
 	}
@@ -87,12 +105,44 @@ func (r *rows) print(w io.Writer, markdown bool) {
 		writeColumns(w, lines)
 	}
 	_, _ = fmt.Fprintln(w)
-	for i, variant := range r.variants {
+	for i, variant := range variants {
 		_, _ = fmt.Fprintf(w, "%d. %s\n", i+1, strings.ReplaceAll(variant, "_", " "))
 	}
 	_, _ = fmt.Fprintln(w)
-	for i, reason := range r.reasons {
+	n.print(w)
+}
+
+// notes are what is said below the table.
+type notes struct {
+	reasons []string // of skips, noted as a, b, c
+	guest   bool
+}
+
+// cell is what the table shows of a verdict.
+func (n *notes) cell(v verdict) string {
+	text := v.text
+	if text == "" {
+		return "-"
+	}
+	if v.why != "" {
+		if !slices.Contains(n.reasons, v.why) {
+			n.reasons = append(n.reasons, v.why)
+		}
+		text += fmt.Sprintf(" %c", 'a'+slices.Index(n.reasons, v.why))
+	}
+	if v.guest {
+		n.guest = true
+		text += " v"
+	}
+	return text
+}
+
+func (n *notes) print(w io.Writer) {
+	for i, reason := range n.reasons {
 		_, _ = fmt.Fprintf(w, "- skip %c: %s\n", 'a'+i, reason)
+	}
+	if n.guest {
+		_, _ = fmt.Fprintln(w, "- v: in a virtual machine with Debian's kernel (test/vm)")
 	}
 }
 

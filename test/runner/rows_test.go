@@ -3,6 +3,7 @@
 package main
 
 import (
+	"io"
 	"strings"
 	"testing"
 
@@ -10,7 +11,7 @@ import (
 )
 
 func TestTableOfUseCases(t *testing.T) {
-	s := &summary{output: map[test][]string{}}
+	s := newSummary(io.Discard, false)
 	for _, e := range []event{
 		{Action: "pass", Test: "TestRows/embedded_to_embedded/Kernel2IP2Kernel"},
 		{Action: "pass", Test: "TestRows/embedded_to_embedded/Kernel2Ethernet2Kernel"},
@@ -39,4 +40,39 @@ Memif2Memif             -   skip a
 	out.Reset()
 	s.rows.print(&out, true)
 	require.Contains(t, out.String(), "| use case | 1 | 2 |\n|---|---|---|\n| Kernel2Ethernet2Kernel | ok | - |\n")
+}
+
+func TestRowsInAVirtualMachine(t *testing.T) {
+	s := newSummary(io.Discard, false)
+	for _, e := range []event{
+		{Action: "pass", Test: "TestUseCases/TestRows/VLAN/Kernel2RVlan"},
+		{Action: "fail", Test: "TestUseCases/TestRows/VLAN/Memif2RVlan"},
+		{Action: "pass", Test: "TestUseCases/TestRows/kernel_to_kernel/Kernel2IP2Kernel"},
+		{Action: "skip", Test: "TestUseCases/TestRows/kernel_to_kernel/Memif2Memif"},
+		{Action: "pass", Test: "TestRows/kernel_to_kernel/Kernel2IP2Kernel"},
+		{Action: "skip", Test: "TestRows/kernel_to_kernel/Memif2Memif"},
+		{Action: "output", Test: "TestRows/VLAN/Kernel2RVlan", Output: "    rows_test.go:1: no VLAN\n"},
+		{Action: "skip", Test: "TestRows/VLAN/Kernel2RVlan"},
+		{Action: "skip", Test: "TestRows/VLAN/Memif2RVlan"},
+		{Action: "fail", Test: "TestUseCases/TestRows/kernel_to_kernel/Kernel2Kernel"},
+		{Action: "pass", Test: "TestRows/kernel_to_kernel/Kernel2Kernel"},
+	} {
+		s.add(&e)
+	}
+	var out strings.Builder
+	s.rows.print(&out, false)
+	require.Equal(t, `
+use case          1       2
+Kernel2IP2Kernel  ok      -
+Kernel2RVlan      -       ok v
+Memif2RVlan       -       FAIL v
+Kernel2Kernel     FAIL v  -
+Memif2Memif       skip a  -
+
+1. kernel to kernel
+2. VLAN
+
+- skip a: no reason given
+- v: in a virtual machine with Debian's kernel (test/vm)
+`, out.String())
 }
