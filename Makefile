@@ -61,7 +61,7 @@ generate: deps-generate ## compile the classifier and the protocol's messages ag
 .PHONY: test
 test: deps deps-generate build ## run all tests; root is needed for most
 	$(GO) vet ./...
-	NSM_BIN=$(abspath $(BIN)) $(GO) run ./test/runner -modules $(MODULES) -alone ./test/usecases,./test/vm
+	NSM_BIN=$(abspath $(BIN)) $(GO) run ./test/runner -modules $(MODULES) -alone ./test/usecases -guests ./test/vm
 
 .PHONY: bench
 bench: deps build ## compare with the named peers in one run; results in out/bench.json
