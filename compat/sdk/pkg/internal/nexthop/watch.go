@@ -5,6 +5,7 @@ package nexthop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"google.golang.org/grpc"
@@ -39,8 +40,11 @@ func Open(ctx context.Context, cc grpc.ClientConnInterface, own *networkservice.
 	return &Watch{stream: stream, own: own.GetId()}, nil
 }
 
-// Next waits for events about the connection. There may be none in a message
-// from the next hop: its first one, when it does not know the connection.
+// ErrForgotten is what Next fails with if the next hop does not know the
+// connection: it has been started again since it answered.
+var ErrForgotten = errors.New("the next hop does not know the connection")
+
+// Next waits for events about the connection.
 func (w *Watch) Next() ([]Event, error) {
 	message, err := w.stream.Recv()
 	if err != nil {
@@ -51,6 +55,9 @@ func (w *Watch) Next() ([]Event, error) {
 		if w.passes(conn) {
 			events = append(events, Event{Type: message.GetType(), Connection: conn})
 		}
+	}
+	if len(events) == 0 && message.GetType() == networkservice.ConnectionEventType_INITIAL_STATE_TRANSFER {
+		return nil, fmt.Errorf("watch next hop: %w", ErrForgotten)
 	}
 	return events, nil
 }

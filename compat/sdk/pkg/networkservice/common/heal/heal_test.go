@@ -108,6 +108,9 @@ func TestWithoutLivenessCheckALostControlPlaneMeansAnotherEndpoint(t *testing.T)
 		"the next hop says DOWN":      func(f *fixture) { f.say(networkservice.ConnectionEventType_UPDATE, networkservice.State_DOWN) },
 		"the next hop deletes it":     func(f *fixture) { f.say(networkservice.ConnectionEventType_DELETE, networkservice.State_UP) },
 		"the stream of events breaks": func(f *fixture) { f.peer.Stop() },
+		"the next hop knows nothing of it": func(f *fixture) {
+			f.events <- &networkservice.ConnectionEvent{Type: networkservice.ConnectionEventType_INITIAL_STATE_TRANSFER}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
