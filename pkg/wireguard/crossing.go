@@ -14,12 +14,13 @@ import (
 // ends come up at the same time and send something at once.
 //
 // So an initiation that came less than crossingWindow (a round trip, generously)
-// after we made our own is held back. A peer that does not do this answers ours
+// after we sent our own, or a copy of it, is held back. The peer may not have been
+// up for ours: it is sent once more. A peer that holds nothing back answers it
 // meanwhile, and theirs is dropped. If both hold, the one with the lesser public
 // key gives in first and answers.
 //
-// The other way round, Handshake makes no initiation while the device is about
-// to answer one; that takes it less than answerTime.
+// The other way round, Handshake sends no initiation while one is held back, or
+// while the device is about to answer one; that takes it less than answerTime.
 //
 // Best is not to cross at all. Where it is agreed who begins
 // (Config.PeerBegins), the first initiation of the other end waits for that of
@@ -46,14 +47,23 @@ type crossing struct {
 
 // admit gives the device an initiation of the peer, or holds it back.
 func (t *Tunnel) admit(k knocking) {
+	if t.holdBack(k) {
+		t.transmitAgain()
+	}
+}
+
+// holdBack tells whether it has held the initiation back.
+func (t *Tunnel) holdBack(k knocking) bool {
 	c := &t.crossing
 	c.Lock()
 	defer c.Unlock()
-	made, answered := t.lastInitiation()
+	sent, answered := t.lastInitiation()
 	switch {
-	case k.at.Sub(made) > t.hub.crossingWindow:
+	case c.closed || c.held != nil: // a copy does not end the wait
+		t.hub.counters.add(DropCrossing, 1)
+	case k.at.Sub(sent) > t.hub.crossingWindow:
 		t.ask(k)
-	case answered || c.closed || c.held != nil:
+	case answered:
 		t.hub.counters.add(DropCrossing, 1)
 	default:
 		wait := holdGreater * t.hub.crossingWindow
@@ -61,7 +71,9 @@ func (t *Tunnel) admit(k knocking) {
 			wait = holdLesser * t.hub.crossingWindow
 		}
 		c.held = time.AfterFunc(wait, func() { t.release(k) })
+		return true
 	}
+	return false
 }
 
 // release gives in to an initiation that was held back, unless ours was
@@ -84,6 +96,10 @@ func (t *Tunnel) ask(k knocking) {
 	t.hub.deliver(t, k.remote, k.local, [][]byte{k.message[:]})
 }
 
+// answers tells whether the device is busy with an initiation of the peer, or is
+// about to be. The lock is held.
+func (c *crossing) answers() bool { return c.held != nil || time.Since(c.asked) < answerTime }
+
 // initiate makes an initiation, unless the device is busy with one of the peer.
 func (t *Tunnel) initiate() (bool, error) {
 	c := &t.crossing
@@ -92,7 +108,7 @@ func (t *Tunnel) initiate() (bool, error) {
 	if c.closed {
 		return false, ErrClosed
 	}
-	if time.Since(c.asked) < answerTime {
+	if c.answers() {
 		return false, nil
 	}
 	return true, t.peer.SendHandshakeInitiation(false)

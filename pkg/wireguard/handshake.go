@@ -74,8 +74,18 @@ func (t *Tunnel) Handshake(ctx context.Context) error {
 	}
 }
 
-// repeatInitiation sends a copy of the initiation that nothing has answered.
+// repeatInitiation sends a copy of the initiation that nothing has answered, unless
+// the device answers one of the peer.
 func (t *Tunnel) repeatInitiation() {
+	t.crossing.Lock()
+	busy := t.crossing.answers()
+	t.crossing.Unlock()
+	if !busy {
+		t.transmitAgain()
+	}
+}
+
+func (t *Tunnel) transmitAgain() {
 	message, to := t.pendingInitiation(), t.sentTo.Load()
 	if message == nil || to == nil {
 		return

@@ -37,7 +37,7 @@ const maxTakenUp = 4
 // sessions are the indices by which one tunnel can be reached.
 type sessions struct {
 	mu sync.Mutex
-	// The last of each role, and when the initiation was made.
+	// The last of each role, and when the initiation was sent last.
 	initiation, response *session
 	initiated            time.Time
 	// The ones before that were taken up, oldest first.
@@ -103,22 +103,23 @@ func (t *Tunnel) forget() {
 	t.sessions.initiation, t.sessions.response, t.sessions.earlier = nil, nil, nil
 }
 
-// lastInitiation says when the last initiation was made, long ago if none was,
-// and whether it has been answered.
-func (t *Tunnel) lastInitiation() (made time.Time, answered bool) {
+// lastInitiation says when the last initiation was sent last, long ago if none
+// was, and whether it has been answered.
+func (t *Tunnel) lastInitiation() (sent time.Time, answered bool) {
 	t.sessions.mu.Lock()
 	defer t.sessions.mu.Unlock()
 	s := t.sessions.initiation
 	return t.sessions.initiated, s == nil || s.takenUp.Load()
 }
 
-// pendingInitiation returns a copy of the last initiation if nothing has
-// answered it, else nil.
+// pendingInitiation returns a copy of the last initiation, which is about to be
+// sent again, if nothing has answered it, else nil.
 func (t *Tunnel) pendingInitiation() []byte {
 	t.sessions.mu.Lock()
 	defer t.sessions.mu.Unlock()
 	if s := t.sessions.initiation; s == nil || s.takenUp.Load() {
 		return nil
 	}
+	t.sessions.initiated = time.Now()
 	return append([]byte(nil), t.sessions.lastInitiation...)
 }

@@ -3,6 +3,7 @@
 package wireguard
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/netip"
@@ -373,4 +374,55 @@ func TestTheEndWhosePeerBeginsWaits(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestBothEndsBegin has one end come up some time after the other, and both call
+// Handshake, as processes do that resume their tunnels after a restart.
+func TestBothEndsBegin(t *testing.T) {
+	for later := time.Duration(0); later < 120*time.Millisecond; later += 15 * time.Millisecond {
+		var both sync.WaitGroup
+		for _, greater := range []bool{false, true} { // is the public key of the first
+			both.Go(func() {
+				if took := bothBegin(t, greater, later); took > 4*time.Second {
+					t.Errorf("with the greater key first %v, the other %v later: the handshake took %v", greater, later, took)
+				}
+			})
+		}
+		both.Wait()
+	}
+}
+
+// bothBegin returns how long it took until both ends had a session.
+func bothBegin(t *testing.T, greater bool, later time.Duration) time.Duration {
+	const delay = 3 * time.Millisecond
+	p := newPair(t, HubConfig{})
+	// For slow machines.
+	p.a.crossingWindow, p.b.crossingWindow = 100*time.Millisecond, 100*time.Millisecond
+	p.wire.intercept(func(from, to netip.AddrPort, d [][]byte) [][]byte {
+		for _, message := range d {
+			message = bytes.Clone(message)
+			time.AfterFunc(delay, func() { p.wire.hubs[to.Addr()].Receive(from, to, [][]byte{message}) })
+		}
+		return nil
+	})
+	ka, kb := randomKey(t), randomKey(t)
+	if a, b := public(t, ka), public(t, kb); bytes.Compare(a[:], b[:]) > 0 != greater {
+		ka, kb = kb, ka
+	}
+	var both sync.WaitGroup
+	begin := func(end end) {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := end.Handshake(ctx); err != nil {
+			t.Error(err)
+		}
+	}
+	start := time.Now()
+	a := openEnd(t, p.a, Config{PrivateKey: ka, PeerKey: public(t, kb), Local: addrA, Remote: addrB})
+	both.Go(func() { begin(a) })
+	time.Sleep(later)
+	b := openEnd(t, p.b, Config{PrivateKey: kb, PeerKey: public(t, ka), Local: addrB, Remote: addrA})
+	both.Go(func() { begin(b) })
+	both.Wait()
+	return time.Since(start)
 }
