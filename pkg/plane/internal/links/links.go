@@ -47,6 +47,7 @@ type entry[L Link] struct {
 	mu        sync.Mutex
 	forgotten bool
 	link      L
+	settle    func(context.Context, L) error // see Resume; nil if somebody has asked for it
 	// shown is held to change what the status tells, and to read it: All need not
 	// wait until a join is through.
 	shown sync.Mutex
@@ -82,8 +83,9 @@ func (s *Set[L]) join(ctx context.Context, e *entry[L], c *plane.Connection) err
 		return err
 	}
 	if old != nil && tunnels.Same(old, &conn) {
-		return nil
+		return e.asked(ctx)
 	}
+	e.settle = nil
 	e.show(nil)
 	if err := e.link.Join(ctx, old, &conn); err != nil {
 		return err
@@ -190,6 +192,7 @@ func (s *Set[L]) forget(id string, e *entry[L]) {
 }
 
 func (e *entry[L]) tearDown(keep bool) error {
+	e.settle = nil
 	e.show(nil)
 	return e.link.TearDown(keep)
 }

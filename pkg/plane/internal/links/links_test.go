@@ -149,3 +149,54 @@ func TestClose(t *testing.T) {
 	_, err = s.Join(t.Context(), &plane.Connection{ID: "c1"})
 	require.ErrorIs(t, err, ErrClosed)
 }
+
+// What was resumed is taken over by a Join of the same, and replaced by one of
+// another; Release parts it only while nobody has asked for it.
+func TestResumeAndRelease(t *testing.T) {
+	c := &plane.Connection{ID: "c1", Endpoint: plane.VXLAN{VNI: 1}}
+	other := &plane.Connection{ID: "c1", Endpoint: plane.VXLAN{VNI: 2}}
+	noFailure := func(*fake, *plane.Connection) error { return nil }
+	failure := errors.New("no device")
+	for name, tc := range map[string]struct {
+		do    func(t *testing.T, s *Set[*fake])
+		fail  error
+		calls []string
+		left  int
+	}{
+		"resumed":             {func(*testing.T, *Set[*fake]) {}, nil, nil, 1},
+		"in vain":             {func(*testing.T, *Set[*fake]) {}, failure, []string{"release"}, 0},
+		"asked for":           {func(t *testing.T, s *Set[*fake]) { joinAll(t, s, c, c); require.NoError(t, s.Release("c1")) }, nil, []string{"settle"}, 1},
+		"replaced":            {func(t *testing.T, s *Set[*fake]) { joinAll(t, s, other); require.NoError(t, s.Release("c1")) }, nil, []string{"change"}, 1},
+		"released":            {func(t *testing.T, s *Set[*fake]) { require.NoError(t, s.Release("c1")) }, nil, []string{"release"}, 0},
+		"left":                {func(t *testing.T, s *Set[*fake]) { require.NoError(t, s.Leave("c1", false)) }, nil, []string{"remove"}, 0},
+		"another's, released": {func(t *testing.T, s *Set[*fake]) { require.NoError(t, s.Release("c2")) }, nil, nil, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &fake{joining: func(_, _ *plane.Connection) error { return nil }}
+			s := newFakes(f)
+			err := s.Resume(c,
+				func(*fake, *plane.Connection) error { return tc.fail },
+				func(_ context.Context, f *fake) error { f.calls = append(f.calls, "settle"); return nil })
+			require.ErrorIs(t, err, tc.fail)
+			tc.do(t, s)
+			require.Equal(t, tc.calls, f.calls)
+			require.Len(t, s.All(), tc.left)
+			require.NoError(t, s.Leave("c1", false))
+		})
+	}
+	t.Run("somebody has asked already", func(t *testing.T) {
+		f := &fake{joining: func(_, _ *plane.Connection) error { return nil }}
+		s := newFakes(f)
+		joinAll(t, s, c)
+		require.NoError(t, s.Resume(c, noFailure, nil))
+		require.Equal(t, []string{"join"}, f.calls)
+	})
+}
+
+func joinAll(t *testing.T, s *Set[*fake], all ...*plane.Connection) {
+	t.Helper()
+	for _, c := range all {
+		_, err := s.Join(t.Context(), c)
+		require.NoError(t, err)
+	}
+}
