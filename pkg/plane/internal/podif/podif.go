@@ -54,13 +54,21 @@ func Find(h *netlink.Handle, k plane.Kernel) (netlink.Link, error) {
 	case err != nil:
 		return nil, fmt.Errorf("look for interface %s: %w", k.Name, err)
 	}
-	switch l.(type) {
-	case *netlink.Veth, *netlink.Vxlan, *netlink.Vlan, *netlink.Wireguard:
-		if k.Alias != "" && l.Attrs().Alias == k.Alias {
-			return l, nil
-		}
+	if livesByItself(l) && k.Alias != "" && l.Attrs().Alias == k.Alias {
+		return l, nil
 	}
 	return nil, fmt.Errorf("make interface %s: %w", k.Name, ErrNameTaken)
+}
+
+// livesByItself tells whether an interface needs no process of ours.
+func livesByItself(l netlink.Link) bool {
+	switch l := l.(type) {
+	case *netlink.Veth, *netlink.Vxlan, *netlink.Vlan, *netlink.Wireguard:
+		return true
+	case *netlink.Tuntap:
+		return !l.NonPersist
+	}
+	return false
 }
 
 // Evict deletes an interface that Find has found.

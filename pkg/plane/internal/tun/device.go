@@ -31,12 +31,16 @@ type Device struct {
 	Link  packet.Link
 	MTU   int
 	MAC   net.HardwareAddr // of a TAP
+	// Lasting: the device outlives the descriptor, until Remove.
+	Lasting bool
 }
 
 // Open makes the device in its namespace and sets it up. It lives as long as the
-// descriptor, which does not block. An interface with its name and alias that
-// outlived another process makes room. fault is called before each step, with its
-// name; an error from it ends Open like one of the step.
+// descriptor, which does not block, unless it is lasting. An interface with its
+// name and alias that outlived another process makes room; a lasting device takes
+// over one of its kind instead, with the addresses and routes on it. fault is
+// called before each step, with its name; an error from it ends Open like one of
+// the step, and no device is left.
 //
 // An error wraps podif.ErrNameTaken if there is an interface of that name.
 func (d *Device) Open(fault func(string) error) (fd int, err error) {
@@ -47,25 +51,44 @@ func (d *Device) Open(fault func(string) error) (fd int, err error) {
 			return fmt.Errorf("open rtnetlink socket: %w", err)
 		}
 		defer h.Close()
-		if err := d.makeRoom(h); err != nil {
+		if d.Lasting {
+			if fd, err = d.takeOver(h, fault); err != nil {
+				return err
+			}
+		}
+		if fd < 0 {
+			if fd, err = d.make(h, fault); err != nil {
+				return err
+			}
+		}
+		if err := d.configure(h, fault); err != nil || !d.Lasting {
 			return err
 		}
-		if err := fault("create"); err != nil {
-			return err
-		}
-		if fd, err = d.create(); err != nil {
-			return err
-		}
-		if err := fault("configure"); err != nil {
-			return err
-		}
-		return podif.Configure(h, d.Name, podif.Settings{Alias: d.Alias, MAC: d.MAC, MTU: d.MTU, Queue: queueLen})
+		return d.persist(fd, fault)
 	})
 	if err != nil && fd >= 0 {
-		_ = unix.Close(fd)
+		_ = Remove(fd)
 		fd = -1
 	}
 	return fd, err
+}
+
+// make makes the device, with nothing set on it.
+func (d *Device) make(h *netlink.Handle, fault func(string) error) (fd int, err error) {
+	if err := d.makeRoom(h); err != nil {
+		return -1, err
+	}
+	if err := fault("create"); err != nil {
+		return -1, err
+	}
+	return d.create(unix.IFF_TUN_EXCL)
+}
+
+func (d *Device) configure(h *netlink.Handle, fault func(string) error) error {
+	if err := fault("configure"); err != nil {
+		return err
+	}
+	return podif.Configure(h, d.Name, podif.Settings{Alias: d.Alias, MAC: d.MAC, MTU: d.MTU, Queue: queueLen})
 }
 
 func (d *Device) makeRoom(h *netlink.Handle) error {
@@ -76,19 +99,21 @@ func (d *Device) makeRoom(h *netlink.Handle) error {
 	return podif.Evict(h, l)
 }
 
-func (d *Device) create() (int, error) {
+// create returns a descriptor of the device, which is made if it is not there;
+// flags may say that it must not be.
+func (d *Device) create(flags uint16) (int, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, fmt.Errorf("open /dev/net/tun: %w", err)
 	}
-	if err := d.attach(fd); err != nil {
+	if err := d.attach(fd, flags); err != nil {
 		_ = unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
 }
 
-func (d *Device) attach(fd int) error {
+func (d *Device) attach(fd int, flags uint16) error {
 	ifr, err := unix.NewIfreq(d.Name)
 	if err != nil {
 		return fmt.Errorf("interface name %q: %w", d.Name, err)
@@ -97,7 +122,7 @@ func (d *Device) attach(fd int) error {
 	if d.Link == packet.IP {
 		mode = unix.IFF_TUN
 	}
-	ifr.SetUint16(mode | unix.IFF_NO_PI | unix.IFF_VNET_HDR | unix.IFF_TUN_EXCL)
+	ifr.SetUint16(mode | unix.IFF_NO_PI | unix.IFF_VNET_HDR | flags)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
 		switch {
 		case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
