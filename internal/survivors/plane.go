@@ -8,6 +8,11 @@
 // requested again. If it is closed before that, nobody would know of them. So
 // such interfaces are written down before they are made, and those that nobody
 // has asked for again after a while are removed.
+//
+// A tunnel of such a plane that is the process itself, for want of a device, is
+// resumed by the next run at once. For that its keys are written down as well,
+// the private one among them: for as long as the connection lives, in a file that
+// only the forwarder's user can read.
 package survivors
 
 import (
@@ -34,32 +39,30 @@ type Plane struct {
 
 	mu sync.Mutex
 	// links are those of this run, by connection.
-	links map[string]ends
+	links map[string]entry
 	// orphans are those of an earlier run that nobody has asked for yet.
-	orphans map[string]ends
+	orphans map[string]entry
 
 	timer *time.Timer // of removeOrphans, nil if there were none
 }
 
-// ends are a link's interfaces in pods: two between pods, one of a tunnel.
-type ends []plane.Kernel
-
 // Keep wraps a plane. Its links that outlive the process are written down in the
 // folder at path, and those that an earlier run wrote there are removed unless
 // they have been joined again within grace: as long as a connection outlives its
-// last refresh. keptOnClose says that the plane's Close leaves them up.
+// last refresh. keptOnClose says that the plane's Close leaves them up. Files in
+// the folder that make no sense are reported and passed over.
 func Keep(p plane.Plane, path string, keptOnClose bool, grace time.Duration, log *slog.Logger) (*Plane, error) {
 	k := &Plane{
 		Plane: p, Devices: plane.DevicesOf(p),
-		book: book(path), kept: keptOnClose, grace: grace, log: log, links: map[string]ends{},
+		book: book(path), kept: keptOnClose, grace: grace, log: log, links: map[string]entry{},
 	}
 	var err error
-	if k.orphans, err = k.book.read(); err != nil {
+	if k.orphans, err = k.book.read(log); err != nil {
 		return nil, err
 	}
-	for id, left := range k.orphans {
-		if len(left) == 1 {
-			k.Recall(id, left[0])
+	for _, left := range k.orphans {
+		if len(left.Interfaces) == 1 {
+			k.Recall(left.connection())
 		}
 	}
 	if len(k.orphans) > 0 {
@@ -68,27 +71,18 @@ func Keep(p plane.Plane, path string, keptOnClose bool, grace time.Duration, log
 	return k, nil
 }
 
-// lasting is the interfaces of a connection that outlive the process.
-func (k *Plane) lasting(c *plane.Connection) ends {
-	var all ends
-	for _, port := range []plane.Port{c.Client, c.Endpoint} {
-		if pod, ok := port.(plane.Kernel); ok {
-			all = append(all, pod)
-		}
-	}
-	if _, ok := k.Plane.(plane.Devices); !ok && len(all) < 2 {
-		return nil // this process is the tunnel
-	}
-	return all
+// lasting tells whether interfaces of a connection outlive the process, and is
+// what is to be written down of them.
+func (k *Plane) lasting(c *plane.Connection) (entry, bool) {
+	e := newEntry(c, k.InProcess(c))
+	_, ok := k.Plane.(plane.Devices)
+	return e, len(e.Interfaces) > 1 || ok && len(e.Interfaces) > 0
 }
 
 // Join writes lasting interfaces down before they are made.
 func (k *Plane) Join(ctx context.Context, c *plane.Connection) (plane.Link, error) {
-	all := k.lasting(c)
-	if len(all) == 0 {
-		return k.Plane.Join(ctx, c)
-	}
-	orphans, err := k.record(c.ID, all)
+	e, lasting := k.lasting(c)
+	orphans, err := k.record(&e, lasting)
 	if err != nil {
 		return plane.Link{}, err
 	}
@@ -104,12 +98,12 @@ func (k *Plane) joined(id string) bool {
 	return slices.ContainsFunc(k.Links(), func(l plane.Link) bool { return l.ID == id })
 }
 
-// Leave strikes the link out when it is gone.
+// Leave strikes the link out when it is gone, also one that was resumed.
 func (k *Plane) Leave(ctx context.Context, id string) error {
 	if err := k.Plane.Leave(ctx, id); err != nil {
 		return err
 	}
-	return k.forget(id)
+	return errors.Join(k.forgetResumed(id), k.forget(id))
 }
 
 // Drops are those of the plane, if it counts them.
@@ -135,46 +129,56 @@ func (k *Plane) Close() error {
 		err = errors.Join(err, k.book.strike(id))
 	}
 	clear(k.links)
+	for id := range k.orphans {
+		err = errors.Join(err, k.strikeResumed(id))
+	}
 	return err
 }
 
-// record writes a link down, and returns the orphans that it is the same as.
-func (k *Plane) record(id string, all ends) (map[string]ends, error) {
+// record writes a link down if it is lasting, and returns the orphans that it is
+// the same as.
+func (k *Plane) record(e *entry, lasting bool) (map[string]entry, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if old, ok := k.links[id]; ok && old.same(all) {
+	id := e.Connection
+	if old, ok := k.links[id]; ok && old.same(e) {
 		return nil, nil
 	}
-	if o, ok := k.orphans[id]; ok && !o.shares(all) {
+	if o, ok := k.orphans[id]; ok && !o.shares(e) {
 		// The connection leads elsewhere, and its entry is about to go.
-		if err := k.removeOrphan(id, o); err != nil {
+		if err := k.removeOrphan(&o); err != nil {
 			k.log.Warn("remove a link that an earlier run left", "connection", id, "error", err)
 		}
 	}
-	if err := k.book.write(id, all); err != nil {
-		return nil, err
+	if lasting {
+		if err := k.book.write(*e); err != nil {
+			return nil, err
+		}
+		k.links[id] = *e
 	}
-	k.links[id] = all
-	same := make(map[string]ends)
+	same := make(map[string]entry)
 	for other, o := range k.orphans {
-		if !o.shares(all) {
+		if !o.shares(e) {
 			continue
 		}
 		same[other] = o
 		delete(k.orphans, other)
-		if other == id {
+		if other == id && lasting {
 			continue
 		}
-		if err := k.book.strike(other); err != nil {
+		if err := errors.Join(k.Forget(other), k.book.strike(other)); err != nil {
 			return nil, err
 		}
 	}
 	return same, nil
 }
 
+// resumes tells whether the plane resumes such a link when it is recalled.
+func (k *Plane) resumes(e *entry) bool { return e.Tunnel != nil && k.InProcess(e.connection()) }
+
 // takeBack undoes record for a link that could not be made. What an earlier run
 // has left may still be there.
-func (k *Plane) takeBack(id string, orphans map[string]ends) error {
+func (k *Plane) takeBack(id string, orphans map[string]entry) error {
 	err := k.forget(id)
 	if len(orphans) == 0 {
 		return err
@@ -183,10 +187,25 @@ func (k *Plane) takeBack(id string, orphans map[string]ends) error {
 	defer k.mu.Unlock()
 	for other, o := range orphans {
 		k.orphans[other] = o
-		err = errors.Join(err, k.book.write(other, o))
+		err = errors.Join(err, k.book.write(o))
 	}
 	k.timer.Reset(k.grace)
 	return err
+}
+
+// forgetResumed strikes out an orphan that the plane had resumed, and has ended.
+func (k *Plane) forgetResumed(id string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.strikeResumed(id)
+}
+
+func (k *Plane) strikeResumed(id string) error {
+	if o, ok := k.orphans[id]; !ok || !k.resumes(&o) {
+		return nil
+	}
+	delete(k.orphans, id)
+	return k.book.strike(id)
 }
 
 func (k *Plane) forget(id string) error {
@@ -197,24 +216,4 @@ func (k *Plane) forget(id string) error {
 	}
 	delete(k.links, id)
 	return k.book.strike(id)
-}
-
-// same compares all but the paths to the namespaces, which change.
-func (e ends) same(other ends) bool {
-	return slices.EqualFunc(e, other, func(a, b plane.Kernel) bool {
-		a.NetNS, b.NetNS = "", ""
-		return a == b
-	})
-}
-
-// shares tells whether the links have an interface in common.
-func (e ends) shares(other ends) bool {
-	for _, a := range e {
-		for _, b := range other {
-			if a.Device == b.Device && a.Inode == b.Inode && a.Name == b.Name {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -134,16 +134,23 @@ func TestOrphansAreRemovedUnlessJoinedAgain(t *testing.T) {
 	}, 10*time.Second, 10*time.Millisecond)
 }
 
-// devices is a plane whose tunnels outlive it.
+// devices is a plane whose tunnels outlive it, or are resumed.
 type devices struct {
 	*pods
 	plane.Devices
-	recalled map[string]plane.Kernel
+	inProcess bool
+	recalled  map[string]*plane.Connection
 }
 
-func (d *devices) Recall(id string, pod plane.Kernel) { d.recalled[id] = pod }
+func (d *devices) Recall(c *plane.Connection)       { d.recalled[c.ID] = c }
+func (d *devices) InProcess(*plane.Connection) bool { return d.inProcess }
 
-func newDevices() *devices { return &devices{pods: &pods{}, recalled: map[string]plane.Kernel{}} }
+func (d *devices) Forget(id string) error {
+	delete(d.recalled, id)
+	return nil
+}
+
+func newDevices() *devices { return &devices{pods: &pods{}, recalled: map[string]*plane.Connection{}} }
 
 func TestTunnelsOfDevicesAreWrittenDown(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "links")
@@ -157,7 +164,7 @@ func TestTunnelsOfDevicesAreWrittenDown(t *testing.T) {
 	p := newDevices()
 	next := keep(t, p, path, 500*time.Millisecond)
 	require.Len(t, p.recalled, 3)
-	require.Equal(t, "server-1", p.recalled["left"].Alias)
+	require.Equal(t, "server-1", p.recalled["left"].Client.(plane.Kernel).Alias)
 
 	// A connection that leads to another pod has no use for the old interface.
 	elsewhere := plane.Kernel{Name: "nsm-2", Inode: 1}
@@ -173,15 +180,6 @@ func TestTunnelsOfDevicesAreWrittenDown(t *testing.T) {
 	require.Eventually(t, func() bool { return !has(t, failed) && !has(t, left) }, 10*time.Second, 10*time.Millisecond)
 	require.NoError(t, next.Close())
 	require.NoDirExists(t, path)
-}
-
-func TestAFileThatMakesNoSenseIsNamed(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "links")
-	require.NoError(t, os.Mkdir(path, 0o755))
-	bad := filepath.Join(path, "0123.json")
-	require.NoError(t, os.WriteFile(bad, []byte("{"), 0o600))
-	_, err := survivors.Keep(&pods{}, path, false, time.Hour, slog.New(slog.DiscardHandler))
-	require.ErrorContains(t, err, bad)
 }
 
 func TestLinksThatCloseLeavesUpStayWrittenDown(t *testing.T) {

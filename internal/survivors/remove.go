@@ -18,15 +18,19 @@ func (k *Plane) removeOrphans() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for id, left := range k.orphans {
-		if err := k.removeOrphan(id, left); err != nil {
+		if err := k.removeOrphan(&left); err != nil {
 			k.log.Warn("remove a link that an earlier run left", "connection", id, "error", err)
 		}
 	}
 }
 
 // removeOrphan removes one of them, or leaves it to the next run. k.mu is held.
-func (k *Plane) removeOrphan(id string, left ends) error {
-	for _, end := range left {
+func (k *Plane) removeOrphan(left *entry) error {
+	id := left.Connection
+	if err := k.Forget(id); err != nil {
+		return err
+	}
+	for _, end := range left.Interfaces {
 		if err := remove(end); err != nil {
 			return err
 		}

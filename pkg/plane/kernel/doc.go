@@ -15,8 +15,14 @@
 // What Linux has itself goes on without this process. After a restart, the same
 // Join finds the device by name, alias and parameters and leaves it as it is; one
 // with other parameters is replaced. Parameters that were chosen at random (VNI,
-// private key) are read back from the device: see plane.Devices. Tunnels of
-// wireguard-go end with the process, and the next Join makes them again.
+// private key) are read back from the device: see plane.Devices.
+//
+// A tunnel of wireguard-go ends with the process. Its TUN device stays in the pod,
+// without a carrier but with its addresses and routes, and Recall puts a tunnel with
+// the same keys and port behind it: packets flow again before anybody asks. What
+// Recall needs for that, the private key included, somebody has to write down
+// before Join. Counters begin at zero, and the link's path says "resumed" until
+// Join takes it over.
 //
 // # UDP ports of WireGuard
 //

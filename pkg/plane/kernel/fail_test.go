@@ -52,10 +52,6 @@ func TestFailedStepsLeaveNothing(t *testing.T) {
 	}
 	// Where Linux has no WireGuard, it is the same for both.
 	p, without := u.start(t, 0, addrs4, fail), u.start(t, 0, addrs4, fail, userspace)
-	wireguard := 5
-	if p.wgDevices {
-		wireguard = 7
-	}
 	pods := [2]*namespace{newNamespace(t), newNamespace(t)}
 	fds := len(descriptors(t))
 	for id, endpoint := range map[string]struct {
@@ -66,8 +62,8 @@ func TestFailedStepsLeaveNothing(t *testing.T) {
 	}{
 		"vxlan":        {p, plane.Ethernet, tunnel(0, vni, addrs4), 6},
 		"veth":         {p, plane.Ethernet, pods[1].port(t, "nse-1"), 4},
-		"wireguard":    {p, plane.IP, guarded(0, 1, addrs4, false), wireguard},
-		"wireguard-go": {without, plane.IP, guarded(0, 1, addrs4, false), 5},
+		"wireguard":    {p, plane.IP, guarded(0, 1, addrs4, false), 7},
+		"wireguard-go": {without, plane.IP, guarded(0, 1, addrs4, false), 7},
 	} {
 		p := endpoint.plane
 		c := &plane.Connection{ID: id, Payload: endpoint.payload, Client: pods[0].port(t, "nsm-1"), Endpoint: endpoint.port}

@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 
@@ -13,23 +14,60 @@ import (
 	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/podif"
 )
 
-// Recall tells that an earlier process has joined a pod's interface for a
-// connection. The pod's NetNS may be empty: then a process in it is looked for.
-func (p *Plane) Recall(id string, pod plane.Kernel) {
+// Recall tells that an earlier process has joined a connection, and resumes its
+// tunnel if that was one of wireguard-go. The NetNS of pods may be empty: then a
+// process in it is looked for.
+func (p *Plane) Recall(c *plane.Connection) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.recalled[id] = pod
+	p.recalled[c.ID] = c
+	p.mu.Unlock()
+	if !p.InProcess(c) {
+		return
+	}
+	if err := p.recall(c); err != nil {
+		p.log.Warn("look for what an earlier run left", "connection", c.ID, "error", err)
+	}
+}
+
+// recall is Recall of a connection that the process itself carried.
+func (p *Plane) recall(c *plane.Connection) error {
+	end, _ := endOf(c)
+	if end.pod = reach(end.pod); end.pod.NetNS == "" {
+		return nil // the pod is gone
+	}
+	here := p.here(*end.port)
+	end.port = &here
+	conn := *c
+	conn.Client, conn.Endpoint = end.pod, here
+	if end.side == 1 {
+		conn.Client, conn.Endpoint = here, end.pod
+	}
+	return p.links.Resume(&conn,
+		func(l *link, c *plane.Connection) error { return l.resume(c, end) },
+		func(ctx context.Context, l *link) error { return l.settle(ctx) })
+}
+
+// Forget ends a tunnel that was resumed and that nobody has asked for.
+func (p *Plane) Forget(id string) error {
+	p.mu.Lock()
+	delete(p.recalled, id)
+	p.mu.Unlock()
+	return p.links.Release(id)
 }
 
 // Left reads the tunnel's end from the device that an earlier process left.
 func (p *Plane) Left(id string) plane.Port {
 	p.mu.Lock()
-	pod, ok := p.recalled[id]
+	c := p.recalled[id]
 	p.mu.Unlock()
+	if c == nil {
+		return nil
+	}
+	end, ok := endOf(c)
 	if !ok {
 		return nil
 	}
-	port, err := p.left(pod)
+	port, err := p.left(end)
 	if err != nil {
 		p.log.Warn("look for what an earlier run left", "connection", id, "error", err)
 		return nil
@@ -37,13 +75,20 @@ func (p *Plane) Left(id string) plane.Port {
 	return port
 }
 
-func (p *Plane) left(pod plane.Kernel) (plane.Port, error) {
+// reach finds a path to the pod's namespace, if it has none. It stays empty if the
+// pod is gone.
+func reach(pod plane.Kernel) plane.Kernel {
 	if pod.NetNS == "" {
 		for pid := range netns.Processes(pod.Device, pod.Inode) {
 			pod.NetNS = netns.Of(pid)
 			break
 		}
 	}
+	return pod
+}
+
+func (p *Plane) left(end podEnd) (plane.Port, error) {
+	pod := reach(end.pod)
 	if pod.NetNS == "" {
 		return nil, nil // the pod is gone
 	}
@@ -64,6 +109,10 @@ func (p *Plane) left(pod plane.Kernel) (plane.Port, error) {
 		return leftVXLAN(l), nil
 	case *netlink.Wireguard:
 		return p.leftWireGuard(pod)
+	case *netlink.Tuntap:
+		if end.port != nil && !p.wgDevices {
+			return p.here(*end.port), nil
+		}
 	}
 	return nil, nil
 }

@@ -18,6 +18,13 @@ import (
 // forgetAll is what a kill does to a plane: its devices stay, and it knows nothing of
 // them.
 func (p *Plane) forgetAll() {
+	for _, l := range p.links.All() {
+		if l, ok := p.links.Get(l.ID); ok {
+			if g, ok := l.way.(*guard); ok {
+				_ = g.release() // it is the process
+			}
+		}
+	}
 	p.links = p.noLinks()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -46,7 +53,7 @@ func TestTunnelsThatWereLeft(t *testing.T) {
 
 				again := u.start(t, 0, addrs)
 				require.Nil(t, again.Left("pod-0"), "nobody has told of it")
-				again.Recall("pod-0", c.pods[0].port(t, "nsm-1"))
+				again.Recall(&plane.Connection{ID: "pod-0", Client: c.pods[0].port(t, "nsm-1")})
 				left := again.Left("pod-0")
 				requireSameEnd(t, before.Endpoint.Port, left)
 				conn := &plane.Connection{ID: "pod-0", Payload: payload, Client: c.pods[0].port(t, "nsm-1"), Endpoint: left}
@@ -90,7 +97,7 @@ func TestNothingThatWasLeft(t *testing.T) {
 	for name, at := range map[string]plane.Kernel{
 		"a veth pair is no tunnel": pod.port(t, "nsm-1"), "no interface": pod.port(t, "nsm-2"), "the pod is gone": gone, "not ours": foreign,
 	} {
-		p.Recall("c1", at)
+		p.Recall(&plane.Connection{ID: "c1", Client: at})
 		require.Nil(t, p.Left("c1"), name)
 	}
 }

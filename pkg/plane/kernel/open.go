@@ -79,8 +79,8 @@ func (p *Plane) open(ctx context.Context, l *link, c *plane.Connection) (way, er
 		}
 	}
 	for _, pod := range pods {
-		if err := p.claim(l, c.ID, fmt.Sprintf("interface %s of netns %d:%d", pod.Name, pod.Device, pod.Inode)); err != nil {
-			return nil, fmt.Errorf("%s: %w: %w", pod, err, podif.ErrNameTaken)
+		if err := p.claimInterface(l, c.ID, pod); err != nil {
+			return nil, err
 		}
 	}
 	switch len(pods) {
@@ -102,6 +102,14 @@ func (p *Plane) open(ctx context.Context, l *link, c *plane.Connection) (way, er
 		return j.openVLAN(l, port)
 	}
 	return nil, fmt.Errorf("port of kind %s: %w", tunnel.Kind(), plane.ErrUnsupported)
+}
+
+// claimInterface makes a pod's interface the connection's.
+func (p *Plane) claimInterface(l *link, id string, pod plane.Kernel) error {
+	if err := p.claim(l, id, fmt.Sprintf("interface %s of netns %d:%d", pod.Name, pod.Device, pod.Inode)); err != nil {
+		return fmt.Errorf("%s: %w: %w", pod, err, podif.ErrNameTaken)
+	}
+	return nil
 }
 
 // joint is a pod's interface that is joined to a tunnel.

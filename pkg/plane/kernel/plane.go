@@ -25,7 +25,7 @@ type Config struct {
 	// NetNS is a path to the network namespace of the uplink, empty for the
 	// caller's.
 	NetNS string
-	// KeepLinks: Close leaves the devices that Linux can run by itself in the
+	// KeepLinks: Close leaves the devices that outlive this process in the
 	// pods, for the next process to take over.
 	KeepLinks bool
 	// Log may be nil.
@@ -56,9 +56,9 @@ type Plane struct {
 	links *links.Set[*link]
 
 	mu       sync.Mutex
-	claims   map[string]string // what only one connection can have, and its id
-	wgPorts  map[string]wgPort // by connection
-	recalled map[string]plane.Kernel
+	claims   map[string]string            // what only one connection can have, and its id
+	wgPorts  map[string]wgPort            // by connection
+	recalled map[string]*plane.Connection // see Recall
 }
 
 var (
@@ -75,7 +75,7 @@ func New(cfg Config) (*Plane, error) {
 	p := &Plane{
 		uplink: cfg.Uplink, netns: cfg.NetNS, keepLinks: cfg.KeepLinks, log: cfg.Log, fail: cfg.fail,
 		claims: make(map[string]string), wgPorts: make(map[string]wgPort),
-		recalled: make(map[string]plane.Kernel),
+		recalled: make(map[string]*plane.Connection),
 	}
 	p.links = p.noLinks()
 	p.hubs.all = make(map[netip.AddrPort]*hub)

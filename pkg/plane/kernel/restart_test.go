@@ -134,21 +134,3 @@ func TestAdoption(t *testing.T) {
 		})
 	}
 }
-
-// Tunnels of wireguard-go end with their process, and are made again.
-func TestWireGuardAfterRestart(t *testing.T) {
-	u := newUnderlay(t)
-	keep := func(cfg *Config) { cfg.KeepLinks = true }
-	p, peer := u.start(t, 0, addrs4, keep, userspace), u.start(t, 1, addrs4, userspace)
-	c := connect(t, [2]plane.Plane{p, peer}, addrs4, plane.IP, 1)
-	c.pods[0].ping(t, "10.7.0.2")
-	require.NoError(t, p.Close())
-	require.Empty(t, c.pods[0].links(t))
-	again := u.start(t, 0, addrs4, userspace)
-	_, err := again.Join(t.Context(), &plane.Connection{
-		ID: "pod-0", Payload: plane.IP, Client: c.pods[0].port(t, "nsm-1"), Endpoint: guarded(0, 1, addrs4, true),
-	})
-	require.NoError(t, err)
-	c.pods[0].addr(t, "nsm-1", "10.7.0.1/24")
-	c.pods[0].ping(t, "10.7.0.2")
-}

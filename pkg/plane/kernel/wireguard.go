@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -18,7 +19,8 @@ import (
 	"github.com/nsm-afxdp/forwarder/pkg/wireguard"
 )
 
-// guard is a WireGuard tunnel on a TUN device in a pod.
+// guard is a WireGuard tunnel on a TUN device in a pod. The device outlives the
+// process, and the tunnel is resumed by the next one (resume.go).
 type guard struct {
 	joint
 	port   plane.WireGuard
@@ -26,6 +28,10 @@ type guard struct {
 	hub    *hub
 	tunnel *wireguard.Tunnel
 	pods   [1]tally.Counters // what the pod sent and got
+	// resumed: the tunnel is an earlier process's, and nobody has asked for it in
+	// this one.
+	resumed atomic.Bool
+	rousing rousing
 }
 
 func (j *joint) openWireGuard(ctx context.Context, l *link, port plane.WireGuard) (way, error) {
@@ -46,17 +52,38 @@ func (g *guard) open(ctx context.Context) error {
 	if err := podif.Check(g.pod); err != nil {
 		return err
 	}
-	if err := g.uplinkUp(); err != nil {
+	if err := g.uplinkUp(); err != nil && !g.resumed.Load() {
 		return err
 	}
 	var err error
 	if g.hub, err = g.plane.openHub(g.port.Local); err != nil {
 		return err
 	}
-	d := tun.Device{NetNS: g.pod.NetNS, Name: g.pod.Name, Alias: g.pod.Alias, Link: packet.IP, MTU: g.conn.MTU}
-	if g.fd, err = d.Open(g.plane.fault); err != nil {
+	d := tun.Device{NetNS: g.pod.NetNS, Name: g.pod.Name, Alias: g.pod.Alias, Link: packet.IP, MTU: g.conn.MTU, Lasting: true}
+	open := d.Open
+	if g.resumed.Load() {
+		open = d.Adopt
+	}
+	if g.fd, err = open(g.plane.fault); err != nil {
 		return fmt.Errorf("%s: %w", g.pod, err)
 	}
+	if err := g.openTunnel(ctx); err != nil {
+		return err
+	}
+	if err := g.plane.fault("handshake"); err != nil {
+		return err
+	}
+	switch {
+	case g.resumed.Load():
+		g.rouse()
+	case g.port.Initiator:
+		return g.tunnel.Handshake(ctx)
+	}
+	return nil
+}
+
+// openTunnel connects the device with the peer.
+func (g *guard) openTunnel(ctx context.Context) error {
 	if err := g.plane.fault("tunnel"); err != nil {
 		return err
 	}
@@ -71,21 +98,17 @@ func (g *guard) open(ctx context.Context) error {
 		Local:      g.hub.local,
 		Remote:     g.port.Remote,
 		MTU:        g.conn.MTU,
-		PeerBegins: !g.port.Initiator,
+		PeerBegins: !g.port.Initiator && !g.resumed.Load(),
 	}, inside)
-	if err != nil {
-		return err
-	}
-	if err := g.plane.fault("handshake"); err != nil {
-		return err
-	}
-	if !g.port.Initiator {
-		return nil
-	}
-	return g.tunnel.Handshake(ctx)
+	return err
 }
 
-func (*guard) path() string { return "wireguard-go" }
+func (g *guard) path() string {
+	if g.resumed.Load() {
+		return "wireguard-go, resumed"
+	}
+	return "wireguard-go"
+}
 
 func (g *guard) count() [2]plane.Counters {
 	var tunnel plane.Counters
@@ -99,7 +122,14 @@ func (g *guard) count() [2]plane.Counters {
 	return g.counters(tally.Sum(g.pods[:]), tunnel)
 }
 
-func (g *guard) close() error {
+func (g *guard) close() error { return g.end(tun.Remove) }
+
+// release leaves the device in the pod, with nothing behind it.
+func (g *guard) release() error { return g.end(unix.Close) }
+
+// end ends the tunnel, and lets go of the device as the function does.
+func (g *guard) end(letGo func(fd int) error) error {
+	g.rousing.end()
 	var errs []error
 	if g.tunnel != nil {
 		g.tunnel.Close()
@@ -108,12 +138,9 @@ func (g *guard) close() error {
 		errs = append(errs, g.plane.closeHub(g.hub))
 	}
 	if g.fd >= 0 {
-		if err := unix.Close(g.fd); err != nil {
+		if err := letGo(g.fd); err != nil {
 			errs = append(errs, fmt.Errorf("close %s: %w", g.pod, err))
 		}
 	}
 	return errors.Join(errs...)
 }
-
-// release is close: the device and its tunnel are this process's.
-func (g *guard) release() error { return g.close() }
