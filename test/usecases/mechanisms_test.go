@@ -29,6 +29,21 @@ func TestAClientThatInsistsOnMemifIsToldWhyThereIsNone(t *testing.T) {
 	k.requirePing(t)
 }
 
+// An endpoint that takes nothing but memif cannot be served either, and its clients
+// learn why.
+func TestClientsOfAnEndpointThatInsistsOnMemifAreToldWhyThereIsNone(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, lab.Config{Planes: [2]string{"kernel", "kernel"}})
+	u := useCase{"memif-only", "ETHERNET", false}
+	_, err := l.Nodes[0].StartEndpoint(within(t, 10*time.Second), "nse-"+u.name,
+		lab.Service{Name: u.name, Payload: u.payload, CIDR: cidr}, map[string]string{"NSM_MECHANISM": "memif"})
+	require.NoError(t, err)
+	nsc := startClient(t, l, u)
+	awaitRefusal(t, nsc, "mechanism MEMIF was not offered to the endpoint: not supported by this forwarder: this node's forwarding plane (kernel)")
+	require.NoError(t, nsc.Stop(5*time.Second))
+	require.Empty(t, links(t, nsc.Pod))
+}
+
 // Programs with memif find their peer again, and VLANs are held again, when a
 // forwarder dies and comes back: the next refresh has it make everything anew.
 func TestMemifAndVLANOutliveAForwarder(t *testing.T) {

@@ -97,7 +97,7 @@ func WithSocketFolder(path string) Option { return func(o *options) { o.socketFo
 func WithDevices(d vlan.Devices) Option { return func(o *options) { o.devices = d } }
 
 // WithRefusals gives reasons, by mechanism type, to clients that insist on a
-// mechanism which the plane cannot make.
+// mechanism which the plane cannot make, or whose endpoint does.
 func WithRefusals(reasons map[string]string) Option { return func(o *options) { o.refusals = reasons } }
 
 // WithAuthorizeServer sets who may request connections.

@@ -101,6 +101,7 @@ func newClient(ctx context.Context, p plane.Plane, underlay Underlay, o *options
 	elements = append(elements, clientMechanisms(p, underlay, o)...)
 	elements = append(elements,
 		filtermechanisms.NewClient(),
+		unsupported.NewClient(o.refusals),
 		mechanismpriority.NewClient(o.mechanismPriority...),
 		recvfd.NewClient(),
 		sendfd.NewClient(),
