@@ -20,7 +20,8 @@ const (
 	NotIP
 	// NotUDP packets carry another protocol.
 	NotUDP
-	// Fragment: tunnel packets are sent with DF and not reassembled.
+	// Fragment: the frame has a part of a datagram, which is for Piece to read; one
+	// that it refuses as well cannot be part of any.
 	Fragment
 	// BadHeader: version, header length or header checksum of IP is wrong.
 	BadHeader

@@ -13,10 +13,11 @@
 //     the checksum of what is not.
 //  3. FlowHash and SourcePort give the tunnel packet its UDP source port.
 //  4. Outer stamps Ethernet, IP, UDP and VXLAN headers in front.
+//  5. Outer.Fragment cuts what the underlay does not take as a whole.
 //
 // And on its way in:
 //
-//  1. ParseDatagram reads and verifies Ethernet, IP and UDP.
+//  1. ParseDatagram reads and verifies Ethernet, IP and UDP; Piece reads fragments.
 //  2. ParseVXLAN reads the VXLAN header.
 //  3. Coalescer finds the TCP segments of a burst that make one large packet, and
 //     the UDP datagrams that make one train.
