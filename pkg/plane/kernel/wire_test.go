@@ -104,6 +104,36 @@ func TestSendKeepsDatagrams(t *testing.T) {
 	}
 }
 
+// Datagrams longer than the MTU go in fragments, for which the kernel does not
+// segment; the others still are segmented by it.
+func TestSendFragments(t *testing.T) {
+	for name, addr := range map[string]string{"IPv4": "127.0.0.1", "IPv6": "::1"} {
+		t.Run(name, func(t *testing.T) {
+			n := newNamespace(t)
+			n.run(t, "ip", "link", "set", "lo", "mtu", "1280")
+			w, err := listen(n.path, netip.AddrPortFrom(netip.MustParseAddr(addr), 0))
+			require.NoError(t, err)
+			defer w.close()
+			peer, err := listen(n.path, netip.AddrPortFrom(netip.MustParseAddr(addr), 0))
+			require.NoError(t, err)
+			defer peer.close()
+			whole := w.whole.Load()
+			sent := sized(1312, 1312, 1312, 1000, 1000, 7)
+			require.NoError(t, w.Send(w.local, peer.conn.LocalAddr().(*net.UDPAddr).AddrPort(), sent))
+			require.Equal(t, whole, w.whole.Load())
+			require.NoError(t, peer.conn.SetReadDeadline(time.Now().Add(5*time.Second)))
+			var got []byte
+			for want := bytes.Join(sent, nil); len(got) < len(want); {
+				b := make([]byte, messageSize)
+				n, err := peer.conn.Read(b) // which may be several, coalesced
+				require.NoError(t, err)
+				got = append(got, b[:n]...)
+			}
+			require.Equal(t, bytes.Join(sent, nil), got)
+		})
+	}
+}
+
 func TestSendSaysWhatFailed(t *testing.T) {
 	w, err := listen("", netip.MustParseAddrPort("127.0.0.1:0"))
 	require.NoError(t, err)

@@ -51,11 +51,16 @@ func (w *wire) Send(_, remote netip.AddrPort, datagrams [][]byte) error {
 			n = run(datagrams)
 		}
 		err := s.send(datagrams[:n])
-		if n > 1 && (errors.Is(err, unix.EIO) || errors.Is(err, unix.EINVAL)) {
+		if n > 1 && errors.Is(err, unix.EIO) {
 			// The device below cannot do the checksums, which is the only
 			// thing that is asked of it.
 			w.whole.Store(false)
 			continue
+		}
+		if n > 1 && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EMSGSIZE)) {
+			// They are longer than the MTU: Linux fragments a datagram that it is
+			// given alone, but none that it has to cut first.
+			err = s.sendEach(datagrams[:n])
 		}
 		if err != nil && first == nil {
 			first = fmt.Errorf("send to %s: %w", remote, err)
@@ -131,6 +136,17 @@ func (s *writer) send(datagrams [][]byte) error {
 		return errShort
 	}
 	return nil
+}
+
+// sendEach sends datagrams one by one.
+func (s *writer) sendEach(datagrams [][]byte) error {
+	var first error
+	for i := range datagrams {
+		if err := s.send(datagrams[i : i+1]); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
 }
 
 // trySend has the caller wait while the socket's buffer is full.
