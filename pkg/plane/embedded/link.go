@@ -85,7 +85,7 @@ type link struct {
 // noLinks is the set that the plane begins with.
 func (p *Plane) noLinks() *links.Set[*link] {
 	return links.New(func() *link { return &link{plane: p} }, func(c *plane.Connection) (int, error) {
-		return tunnels.MTU(c, p.uplink.Name(), p.mtu)
+		return tunnels.MTU(c, p.uplink.Name(), p.mtu, tunnels.VXLANMTU)
 	})
 }
 

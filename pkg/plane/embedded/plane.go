@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,6 +64,9 @@ type Plane struct {
 	tables sync.Mutex // serialises changes of table
 	table  atomic.Pointer[table]
 
+	reassembly reassembly
+	fragmentID atomic.Uint32 // of the last datagram that was sent in fragments
+
 	closing context.Context // ends with Close
 	close   context.CancelFunc
 
@@ -82,6 +86,7 @@ func New(cfg Config) (*Plane, error) {
 	p.links = p.noLinks()
 	p.throughWorkers, p.memifRings = cfg.MemifThroughWorkers, max(cfg.MemifRings, 1)
 	p.penalty = memifPenalty
+	p.fragmentID.Store(rand.Uint32()) // not for all to guess (RFC 7739)
 	p.tagged.prepare = cfg.ReceiveVLANs
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
@@ -167,6 +172,7 @@ func (p *Plane) Links() []plane.Link { return p.links.All() }
 // Drops are received packets that belonged to no connection, and packets that
 // the uplink did not take, by reason. All reasons are in it.
 func (p *Plane) Drops() map[string]uint64 {
+	p.reassembly.sweep(time.Now(), &p.workers[0].drops)
 	drops := make(map[string]uint64, dropReasons)
 	for r := packet.OK + 1; r < dropReasons; r++ {
 		var n uint64

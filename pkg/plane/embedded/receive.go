@@ -3,6 +3,8 @@
 package embedded
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/nsm-afxdp/forwarder/pkg/packet"
@@ -15,7 +17,8 @@ import (
 //  2. accept parses each frame, verifies lengths and checksums, and finds the
 //     tunnel by local and remote address, port and VNI. Datagrams for WireGuard
 //     leave here: its hub decides what becomes of them. A frame with the tag of a
-//     VLAN that we hold is not parsed further (vlan_receive.go).
+//     VLAN that we hold is not parsed further (vlan_receive.go). Fragments wait
+//     for the rest of their datagram (reassembly.go).
 //  3. deliver sorts the burst by tunnel and gives each its share, in order.
 //  4. The port at the tunnel's other end passes it on.
 //  5. The frames go back to the FILL ring.
@@ -26,10 +29,17 @@ const (
 	dropUnknown = packet.Reasons + iota
 	// dropStranger: there is such a tunnel, but with another remote.
 	dropStranger
-	// dropSplit: the frame is larger than one UMEM frame.
+	// dropSplit: the frame is larger than one UMEM frame, or a fragmented datagram
+	// than maxWhole.
 	dropSplit
 	// dropUplink: the uplink could not take the packet.
 	dropUplink
+	// dropOverlap: fragments of a datagram contradict each other.
+	dropOverlap
+	// dropIncomplete: fragments of a datagram did not come in time.
+	dropIncomplete
+	// dropCrowded: a datagram was incomplete when too many others were as well.
+	dropCrowded
 
 	dropReasons
 )
@@ -44,6 +54,12 @@ func dropName(r packet.Reason) string {
 		return "too_long"
 	case dropUplink:
 		return "uplink_busy"
+	case dropOverlap:
+		return "fragment_overlap"
+	case dropIncomplete:
+		return "fragment_incomplete"
+	case dropCrowded:
+		return "fragment_crowded"
 	}
 	return r.String()
 }
@@ -60,6 +76,9 @@ type rxState struct {
 	last    *vxlanPort
 	table   *table // that last was found in
 	post    post
+	// joined is where datagrams that came in fragments lie whole, by place in the
+	// burst; nil before the first.
+	joined [][maxWhole]byte
 }
 
 // inlet is where its share of a burst goes: the end of a tunnel, or of a VLAN.
@@ -111,14 +130,25 @@ func (w *worker) accept(i int) *inlet {
 		}
 	}
 	var dg packet.Datagram
-	if r := dg.ParseDatagram(outer); r != packet.OK {
+	switch r := dg.ParseDatagram(outer); r {
+	case packet.OK:
+		return w.acceptDatagram(i, &dg, outer, w.sock.Buffer(d.Addr))
+	case packet.Fragment:
+		return w.acceptFragment(i, outer)
+	default:
 		w.drops[r].Add(1)
 		return nil
 	}
+}
+
+// acceptDatagram is accept for a datagram in a frame, which shares the end of its
+// capacity with buf.
+func (w *worker) acceptDatagram(i int, dg *packet.Datagram, outer, buf []byte) *inlet {
+	rx := &w.rx
 	payload := outer[dg.Start:dg.End]
 	if len(rx.table.hubs) > 0 {
 		if h := rx.table.hubs[hubKey{dg.Destination, dg.DestinationPort}]; h != nil {
-			rx.post.add(h, &dg, payload)
+			rx.post.add(h, dg, payload)
 			return nil
 		}
 	}
@@ -136,11 +166,29 @@ func (w *worker) accept(i int) *inlet {
 		}
 		rx.last, rx.lastKey = found, key
 	}
-	buf := w.sock.Buffer(d.Addr)
 	at := len(buf) - cap(outer) // of the frame in its UMEM frame
 	rx.frames[i] = frame{buf: buf, start: at + dg.Start + packet.VXLANLen, end: at + dg.End, addr: noFrame}
 	rx.macs[i] = dg.MAC
 	return &rx.last.inlet
+}
+
+// acceptFragment is accept for a fragment: its datagram goes on if it is complete.
+func (w *worker) acceptFragment(i int, outer []byte) *inlet {
+	rx := &w.rx
+	if rx.joined == nil {
+		rx.joined = make([][maxWhole]byte, burstSize)
+	}
+	buf := rx.joined[i][:]
+	n := w.plane.reassembly.add(outer, buf, time.Now(), &w.drops)
+	if n == 0 {
+		return nil
+	}
+	var dg packet.Datagram
+	if r := dg.ParseDatagram(buf[:n]); r != packet.OK {
+		w.drops[r].Add(1)
+		return nil
+	}
+	return w.acceptDatagram(i, &dg, buf[:n], buf)
 }
 
 // deliver gives each tunnel its share of the burst.

@@ -238,44 +238,86 @@ func startNodeWith(t testing.TB, ns *namespace, addr netip.Addr, attach func(t t
 // returns its XSKMAP.
 func attachXDP(t testing.TB, n *namespace, index int) *ebpf.Map {
 	t.Helper()
+	xsks := newXSKMap(t)
+	attachProgram(t, n, index, asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, 0, asm.Word),
+		asm.LoadMem(asm.R3, asm.R1, 4, asm.Word),
+		asm.Mov.Reg(asm.R4, asm.R2),
+		asm.Add.Imm(asm.R4, 58),
+		asm.LoadMem(asm.R6, asm.R1, 16, asm.Word), // rx_queue_index
+		asm.JGT.Reg(asm.R4, asm.R3, "pass"),
+		asm.LoadMem(asm.R4, asm.R2, 12, asm.Half),
+		asm.JEq.Imm(asm.R4, be(0x86dd), "v6"),
+		asm.JNE.Imm(asm.R4, be(0x0800), "pass"),
+		asm.LoadMem(asm.R4, asm.R2, 23, asm.Byte),
+		asm.LoadMem(asm.R5, asm.R2, 36, asm.Half),
+		asm.Ja.Label("ports"),
+		asm.LoadMem(asm.R4, asm.R2, 20, asm.Byte).WithSymbol("v6"),
+		asm.LoadMem(asm.R5, asm.R2, 56, asm.Half),
+		asm.JNE.Imm(asm.R4, unix.IPPROTO_UDP, "pass").WithSymbol("ports"),
+		asm.JEq.Imm(asm.R5, be(4789), "ours"),
+		asm.JNE.Imm(asm.R5, be(51820), "pass"),
+		asm.Mov.Reg(asm.R2, asm.R6).WithSymbol("ours"),
+		asm.LoadMapPtr(asm.R1, xsks.FD()),
+		asm.Mov.Imm(asm.R3, pass),
+		asm.FnRedirectMap.Call(),
+		asm.Return(),
+		asm.Mov.Imm(asm.R0, pass).WithSymbol("pass"),
+		asm.Return(),
+	})
+	return xsks
+}
+
+// attachFragments attaches a program that redirects all UDP and all fragments.
+func attachFragments(t testing.TB, n *namespace, index int) *ebpf.Map {
+	t.Helper()
+	xsks := newXSKMap(t)
+	attachProgram(t, n, index, asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, 0, asm.Word),
+		asm.LoadMem(asm.R3, asm.R1, 4, asm.Word),
+		asm.Mov.Reg(asm.R4, asm.R2),
+		asm.Add.Imm(asm.R4, 24),
+		asm.LoadMem(asm.R6, asm.R1, 16, asm.Word), // rx_queue_index
+		asm.JGT.Reg(asm.R4, asm.R3, "pass"),
+		asm.LoadMem(asm.R4, asm.R2, 12, asm.Half),
+		asm.LoadMem(asm.R5, asm.R2, 20, asm.Byte), // next header
+		asm.JEq.Imm(asm.R4, be(0x86dd), "v6"),
+		asm.LoadMem(asm.R5, asm.R2, 23, asm.Byte), // protocol
+		asm.JNE.Imm(asm.R4, be(0x0800), "pass"),
+		asm.JEq.Imm(asm.R5, unix.IPPROTO_FRAGMENT, "ours").WithSymbol("v6"),
+		asm.JNE.Imm(asm.R5, unix.IPPROTO_UDP, "pass"),
+		asm.Mov.Reg(asm.R2, asm.R6).WithSymbol("ours"),
+		asm.LoadMapPtr(asm.R1, xsks.FD()),
+		asm.Mov.Imm(asm.R3, pass),
+		asm.FnRedirectMap.Call(),
+		asm.Return(),
+		asm.Mov.Imm(asm.R0, pass).WithSymbol("pass"),
+		asm.Return(),
+	})
+	return xsks
+}
+
+const pass = 2 // XDP_PASS
+
+// be is a number as it lies in a packet.
+func be(v uint16) int32 {
+	return int32(binary.NativeEndian.Uint16([]byte{byte(v >> 8), byte(v)}))
+}
+
+func newXSKMap(t testing.TB) *ebpf.Map {
+	t.Helper()
 	xsks, err := ebpf.NewMap(&ebpf.MapSpec{Name: "xsks_map", Type: ebpf.XSKMap, KeySize: 4, ValueSize: 4, MaxEntries: 4})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { xsks.Close() })
-	be := func(v uint16) int32 {
-		return int32(binary.NativeEndian.Uint16([]byte{byte(v >> 8), byte(v)}))
-	}
-	const pass = 2 // XDP_PASS
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "tunnels", Type: ebpf.XDP, License: "GPL",
-		Instructions: asm.Instructions{
-			asm.LoadMem(asm.R2, asm.R1, 0, asm.Word),
-			asm.LoadMem(asm.R3, asm.R1, 4, asm.Word),
-			asm.Mov.Reg(asm.R4, asm.R2),
-			asm.Add.Imm(asm.R4, 58),
-			asm.LoadMem(asm.R6, asm.R1, 16, asm.Word), // rx_queue_index
-			asm.JGT.Reg(asm.R4, asm.R3, "pass"),
-			asm.LoadMem(asm.R4, asm.R2, 12, asm.Half),
-			asm.JEq.Imm(asm.R4, be(0x86dd), "v6"),
-			asm.JNE.Imm(asm.R4, be(0x0800), "pass"),
-			asm.LoadMem(asm.R4, asm.R2, 23, asm.Byte),
-			asm.LoadMem(asm.R5, asm.R2, 36, asm.Half),
-			asm.Ja.Label("ports"),
-			asm.LoadMem(asm.R4, asm.R2, 20, asm.Byte).WithSymbol("v6"),
-			asm.LoadMem(asm.R5, asm.R2, 56, asm.Half),
-			asm.JNE.Imm(asm.R4, unix.IPPROTO_UDP, "pass").WithSymbol("ports"),
-			asm.JEq.Imm(asm.R5, be(4789), "ours"),
-			asm.JNE.Imm(asm.R5, be(51820), "pass"),
-			asm.Mov.Reg(asm.R2, asm.R6).WithSymbol("ours"),
-			asm.LoadMapPtr(asm.R1, xsks.FD()),
-			asm.Mov.Imm(asm.R3, pass),
-			asm.FnRedirectMap.Call(),
-			asm.Return(),
-			asm.Mov.Imm(asm.R0, pass).WithSymbol("pass"),
-			asm.Return(),
-		},
-	})
+	return xsks
+}
+
+// attachProgram attaches an XDP program until the end of the test.
+func attachProgram(t testing.TB, n *namespace, index int, instructions asm.Instructions) {
+	t.Helper()
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "tunnels", Type: ebpf.XDP, License: "GPL", Instructions: instructions})
 	if err != nil {
 		t.Fatalf("load XDP program: %v", err)
 	}
@@ -287,7 +329,6 @@ func attachXDP(t testing.TB, n *namespace, index int) *ebpf.Map {
 		}
 		return err
 	})
-	return xsks
 }
 
 // kernelVXLAN makes a VXLAN device of Linux on node i.

@@ -23,7 +23,8 @@ import (
 //     behind room for the headers; other packets lie in one already, and have
 //     their checksum finished.
 //  3. The outer headers are stamped in front, with the flow's source port.
-//  4. The packet is queued for the TX ring.
+//  4. The packet is queued for the TX ring; in fragments (fragment.go) if the
+//     underlay does not take it as a whole.
 
 // vxlanPort is the end of a VXLAN tunnel.
 type vxlanPort struct {
@@ -45,6 +46,7 @@ type vxlanCache struct {
 	hop     *uplink.Hop
 	outer   packet.Outer
 	limit   int // of a packet inside, in bytes from its Ethernet header on
+	whole   int // of a frame on the underlay; longer ones are fragmented
 	answers tun.Answers
 	_       [64]byte
 }
@@ -181,7 +183,8 @@ func (v *vxlanPort) prepare(c *vxlanCache, hop *uplink.Hop) {
 	if hop.MTU > 0 && hop.MTU < mtu {
 		mtu = hop.MTU
 	}
-	c.limit = mtu - c.outer.Overhead()
+	c.limit = tunnels.VXLANMTU(mtu, v.port.Remote) + packet.EthernetLen
+	c.whole = mtu + c.outer.Len() - c.outer.Overhead()
 }
 
 // split sends a large packet in segments.
@@ -219,5 +222,8 @@ func (v *vxlanPort) emit(w *worker, c *vxlanCache, f *frame, source uint16) bool
 	c.outer.Stamp(f.buf[start:f.end], source)
 	addr := f.addr
 	f.addr = noFrame
+	if f.end-start > c.whole {
+		return w.queueFragments(&c.outer, addr, f.buf[start:f.end], c.whole)
+	}
 	return w.queue(addr, start, f.end-start)
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -251,16 +252,30 @@ func TestMTUIsExact(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		payload plane.Payload
+		addrs   [2]netip.Addr
+		link    int
 		mtu     int
-	}{{"VXLAN", plane.Ethernet, 1450}, {"WireGuard", plane.IP, 1440}} {
+	}{
+		{"VXLAN", plane.Ethernet, addrs4, 1500, 1450},
+		{"WireGuard", plane.IP, addrs4, 1500, 1440},
+		{"VXLAN in fragments", plane.Ethernet, addrs4, 1280, 1284},
+		{"VXLAN in fragments of IPv6", plane.Ethernet, addrs6, 1280, 1284},
+		{"VXLAN, just in fragments", plane.Ethernet, addrs4, 1333, 1284},
+		{"VXLAN, just in one piece", plane.Ethernet, addrs4, 1334, 1284},
+		{"WireGuard in fragments", plane.IP, addrs4, 1280, 1280},
+		{"WireGuard in fragments of IPv6", plane.IP, addrs6, 1280, 1280},
+	} {
 		t.Run(c.name, func(t *testing.T) {
-			u := newUnderlay(t, 1500)
-			nodes := [2]*node{u.start(t, 0, addrs4, nil), u.start(t, 1, addrs4, nil)}
+			u := newUnderlay(t, c.link)
+			var nodes [2]*node
+			for i := range nodes {
+				nodes[i] = startNodeWith(t, u.nodes[i], c.addrs[i], attachFragments, nil)
+			}
 			var pods [2]*namespace
 			if c.payload == plane.IP {
-				pods = u.guarded(t, nodes, addrs4, c.mtu)
+				pods = u.guarded(t, nodes, c.addrs, c.mtu)
 			} else {
-				pods = u.pods(t, nodes, addrs4)
+				pods = u.pods(t, nodes, c.addrs)
 			}
 			pods[0].ping(t, "10.7.0.2")
 			pods[0].ping(t, "fd07::2")
@@ -287,6 +302,14 @@ func TestMTUIsExact(t *testing.T) {
 			}
 			// TCP finds out by itself.
 			stream(t, pods[0], pods[1], "10.7.0.2", 4<<20)
+			stream(t, pods[1], pods[0], "fd07::1", 4<<20)
+			for _, n := range nodes {
+				for reason, dropped := range n.Drops() {
+					if strings.HasPrefix(reason, "fragment") && dropped > 0 {
+						t.Errorf("%d dropped: %s", dropped, reason)
+					}
+				}
+			}
 		})
 	}
 }

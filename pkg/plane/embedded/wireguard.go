@@ -141,7 +141,9 @@ type pathKey struct{ local, remote netip.AddrPort }
 type pathHeaders struct {
 	hop   *uplink.Hop
 	outer packet.Outer
-	limit int
+	limit int // of a datagram
+	whole int // of a datagram; longer ones leave in fragments
+	link  int // MTU of the way
 }
 
 func (p *Plane) openPath(local, remote netip.AddrPort) (*path, error) {
@@ -204,7 +206,15 @@ func (p transport) Send(local, remote netip.AddrPort, datagrams [][]byte) error 
 	var addrs [16]uint64
 	var descs [16]xsk.Desc
 	for len(datagrams) > 0 {
-		n, err := to.worker.borrow(addrs[:min(len(addrs), len(datagrams))])
+		n := h.leaveWhole(datagrams)
+		if n == 0 {
+			if err := p.sendFragments(to.worker, h, datagrams[0]); err != nil {
+				return err
+			}
+			datagrams = datagrams[1:]
+			continue
+		}
+		n, err := to.worker.borrow(addrs[:min(len(addrs), n)])
 		if err != nil {
 			return err
 		}
@@ -217,12 +227,18 @@ func (p transport) Send(local, remote netip.AddrPort, datagrams [][]byte) error 
 	return nil
 }
 
-// fill copies a datagram into a UMEM frame behind its headers. What is too long
-// for the path gets a descriptor of no bytes, which is not sent.
-func (t *path) fill(h *pathHeaders, addr uint64, datagram []byte) xsk.Desc {
-	if len(datagram) > h.limit {
-		return xsk.Desc{Addr: addr}
+// leaveWhole is how many of the first datagrams need not be fragmented.
+func (h *pathHeaders) leaveWhole(datagrams [][]byte) int {
+	for i, d := range datagrams {
+		if len(d) > h.whole {
+			return i
+		}
 	}
+	return len(datagrams)
+}
+
+// fill copies a datagram into a UMEM frame behind its headers.
+func (t *path) fill(h *pathHeaders, addr uint64, datagram []byte) xsk.Desc {
 	buf := t.worker.sock.Buffer(addr)
 	start := headroom - h.outer.Len()
 	end := headroom + copy(buf[headroom:], datagram)
@@ -239,7 +255,8 @@ func (t *path) prepare(hop *uplink.Hop) *pathHeaders {
 	if hop.MTU > 0 && hop.MTU < mtu {
 		mtu = hop.MTU
 	}
-	h.limit = mtu - h.outer.Overhead()
+	h.limit = tunnels.WireGuardMTU(mtu, t.key.remote.Addr()) + tunnels.WireGuardLen
+	h.whole, h.link = mtu-h.outer.Overhead(), mtu
 	t.headers.Store(h)
 	return h
 }

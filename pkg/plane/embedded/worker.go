@@ -29,8 +29,9 @@ import (
 //
 // When some turns had nothing to do, it sleeps in epoll until there is. No
 // stage allocates or waits, and none takes a lock but collect, which does so when
-// there is something to collect, and the sender to a memif (memif_send.go), once
-// per burst.
+// there is something to collect, the sender to a memif (memif_send.go), once per
+// burst, and whoever gets a fragment (reassembly.go), which also allocates the first
+// time.
 
 // linger is how long a worker goes on polling when it has had work, giving the
 // processor to others between turns. A sleeper takes much longer to answer, and
@@ -74,7 +75,7 @@ type worker struct {
 	views    [burstSize]memif.Packet
 	leaving  [burstSize + 1]memif.Packet
 	segments [72 << 10]byte
-	drops    [dropReasons]atomic.Uint64
+	drops    drops
 
 	reply   [headroom + packet.MaxTooBigLen]byte
 	replies [1]frame

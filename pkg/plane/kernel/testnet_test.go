@@ -132,10 +132,13 @@ var (
 // underlay is two nodes joined by a veth pair, eth0 in both.
 type underlay struct{ nodes [2]*namespace }
 
-func newUnderlay(t testing.TB) *underlay {
+func newUnderlay(t testing.TB) *underlay { return newUnderlayOf(t, 1500) }
+
+func newUnderlayOf(t testing.TB, mtu int) *underlay {
 	t.Helper()
 	u := &underlay{nodes: [2]*namespace{newNamespace(t), newNamespace(t)}}
-	u.nodes[0].run(t, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", u.nodes[1].path)
+	u.nodes[0].run(t, "ip", "link", "add", "eth0", "mtu", fmt.Sprint(mtu), "type", "veth",
+		"peer", "name", "eth0", "mtu", fmt.Sprint(mtu), "netns", u.nodes[1].path)
 	for i, n := range u.nodes {
 		n.addr(t, "eth0", addrs4[i].String()+"/24", addrs6[i].String()+"/64")
 	}

@@ -26,6 +26,13 @@ const (
 	vxlanDFSet  = 1
 )
 
+// Fragments tells whether Linux fragments the outer packets of such tunnels where
+// they are longer than the underlay's MTU. It does so for WireGuard, for its devices
+// and for our sockets, but not for VXLAN: a device on an uplink takes no larger MTU
+// than the uplink leaves. One on none does, but over IPv4 it then lowers the path MTU
+// of the pod's route to what fits, and over IPv6 it sends no fragments.
+func Fragments(tunnel plane.Kind) bool { return tunnel == plane.KindWireGuard }
+
 func (j *joint) openVXLAN(l *link, v plane.VXLAN) (way, error) {
 	if err := tunnels.CheckVXLAN(j.conn.Payload, v); err != nil {
 		return nil, err

@@ -47,15 +47,26 @@ func CheckWireGuard(payload plane.Payload, w plane.WireGuard) error {
 }
 
 // VXLANMTU is the largest MTU of a connection over VXLAN, on an uplink with the
-// given one.
+// given one, where outer packets are fragmented if need be (plane.TunnelMTU). A
+// frame inside may have a tag beyond it.
 func VXLANMTU(mtu int, remote netip.Addr) int {
+	overhead := mtu - WholeVXLANMTU(mtu, remote)
+	return plane.TunnelMTU(mtu, overhead+packet.TagLen) + packet.TagLen
+}
+
+// WholeVXLANMTU is VXLANMTU where no packet is fragmented.
+func WholeVXLANMTU(mtu int, remote netip.Addr) int {
 	return mtu - ipLen(remote) - packet.UDPLen - packet.VXLANLen - packet.EthernetLen
 }
 
-// WireGuardMTU is the largest MTU of a connection over WireGuard: 16 bytes of
-// header and 16 of authentication go off, and UDP and IP headers.
+// WireGuardLen is what WireGuard adds to a packet: 16 bytes of header and 16 of
+// authentication.
+const WireGuardLen = 32
+
+// WireGuardMTU is the largest MTU of a connection over WireGuard, where outer
+// packets are fragmented if need be (plane.TunnelMTU).
 func WireGuardMTU(mtu int, remote netip.Addr) int {
-	return mtu - ipLen(remote) - packet.UDPLen - 32
+	return plane.TunnelMTU(mtu, ipLen(remote)+packet.UDPLen+WireGuardLen)
 }
 
 func ipLen(a netip.Addr) int {
@@ -66,13 +77,13 @@ func ipLen(a netip.Addr) int {
 }
 
 // MTU decides the MTU of a connection whose tunnels, if any, leave by an uplink
-// with the given name and MTU.
-func MTU(c *plane.Connection, uplink string, uplinkMTU int) (int, error) {
+// with the given name and MTU. vxlan is VXLANMTU or WholeVXLANMTU.
+func MTU(c *plane.Connection, uplink string, uplinkMTU int, vxlan func(mtu int, remote netip.Addr) int) (int, error) {
 	limit := plane.DefaultMTU
 	for _, port := range []plane.Port{c.Client, c.Endpoint} {
 		switch port := port.(type) {
 		case plane.VXLAN:
-			limit = min(limit, VXLANMTU(uplinkMTU, port.Remote))
+			limit = min(limit, vxlan(uplinkMTU, port.Remote))
 		case plane.WireGuard:
 			limit = min(limit, WireGuardMTU(uplinkMTU, port.Remote.Addr()))
 		case plane.VLAN:
