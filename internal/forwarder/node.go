@@ -46,6 +46,8 @@ type node struct {
 
 	// mtu is how much of the uplink's MTU the plane can use.
 	mtu func(int) int
+	// fragments tells which tunnels' packets the plane fragments if need be.
+	fragments func(plane.Kind) bool
 
 	undo []func() error
 }
@@ -90,14 +92,14 @@ func setUp(c *Config, log *slog.Logger) (_ *node, err error) {
 // and no sockets: Linux gets every frame.
 func (n *node) newPlane(c *Config, log *slog.Logger) (plane.Plane, error) {
 	if c.ForwardingPlane == planeKernel {
-		n.mtu = func(mtu int) int { return mtu }
+		n.mtu, n.fragments = func(mtu int) int { return mtu }, kernel.Fragments
 		// A program that an embedded run has left would keep frames from Linux.
 		if err := classifier.Uninstall(c.PinDir(), n.uplink.Name()); err != nil {
 			return nil, err
 		}
 		return kernel.New(kernel.Config{Uplink: n.uplink, KeepLinks: c.KeepLinks, Log: log})
 	}
-	n.mtu = embedded.UnderlayMTU
+	n.mtu, n.fragments = embedded.UnderlayMTU, func(plane.Kind) bool { return true }
 	if err := n.makeSocketFolder(filepath.Join(filepath.Dir(c.StateFile), "memif")); err != nil {
 		return nil, err
 	}
@@ -237,3 +239,5 @@ type underlay struct{ node *node }
 
 func (u *underlay) Addr() netip.Addr { return u.node.uplink.Addr() }
 func (u *underlay) MTU() int         { return u.node.mtu(u.node.uplink.MTU()) }
+
+func (u *underlay) Fragments(tunnel plane.Kind) bool { return u.node.fragments(tunnel) }

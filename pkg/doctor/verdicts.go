@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	tunnelmtu "github.com/nsm-afxdp/forwarder/pkg/networkservice/mtu"
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
 	"github.com/nsm-afxdp/forwarder/pkg/xsk"
 )
 
@@ -306,31 +308,24 @@ func queues(f *facts) Check {
 	return found(OK, "%d for receiving, %d for sending", rx, tx)
 }
 
-// What tunnels take of the uplink's MTU: outer IP, UDP, VXLAN and inner
-// Ethernet with room for a tag; outer IP, UDP and WireGuard. These are the
-// stock forwarder's figures, so that both ends of a tunnel agree.
-const (
-	vxlan4, vxlan6         = 54, 74
-	wireguard4, wireguard6 = 60, 80
-	minPod6                = 1280
-)
-
 func mtu(f *facts) Check {
 	if f.uplinkErr != nil {
 		return noUplink
 	}
-	m, v, w := f.uplink.MTU, vxlan4, wireguard4
-	if f.uplink.Addr.Is6() {
-		v, w = vxlan6, wireguard6
-	}
-	text := fmt.Sprintf("%d; pods get %d over VXLAN, %d over WireGuard", m, m-v, m-w)
+	m := f.uplink.MTU
+	v, w := tunnelmtu.Overhead(plane.KindVXLAN, f.uplink.Addr), tunnelmtu.Overhead(plane.KindWireGuard, f.uplink.Addr)
+	text := fmt.Sprintf("%d; pods get %d over VXLAN, %d over WireGuard", m, plane.TunnelMTU(m, v), plane.TunnelMTU(m, w))
 	limit := usualMTU
 	if d := drivers[f.driver]; d.maxMTU > 0 {
 		limit = d.maxMTU
 	}
 	switch {
-	case m-w < minPod6:
-		return found(Warn, "%s", text).advise("pods cannot have IPv6 below %d: raise the MTU of %s to %d", minPod6, f.uplink.Link, minPod6+w)
+	case m < plane.MinMTU6:
+		return found(Warn, "%s", text).advise("pods cannot have IPv6 below %d: raise the MTU of %s to %d, or to %d for packets in one piece",
+			plane.MinMTU6, f.uplink.Link, plane.MinMTU6, plane.MinMTU6+w)
+	case m < plane.MinMTU6+w:
+		return found(Warn, "%s, the largest packets in two fragments, which NSM_FORWARDING_PLANE=kernel has for WireGuard only", text).
+			advise("raise the MTU of %s to %d: one piece takes half the work, and is lost half as often", f.uplink.Link, plane.MinMTU6+w)
 	case m > limit && f.xdpErr == nil && !f.xdp.Support.MultiBuffer:
 		return found(Warn, "%s; native XDP takes %d at most", text, limit).
 			advise("lower the MTU of %s to %d, else generic mode is used", f.uplink.Link, limit)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 
 	"github.com/nsm-afxdp/forwarder/internal/lab"
 	"github.com/nsm-afxdp/forwarder/internal/netns"
+	"github.com/nsm-afxdp/forwarder/internal/usecase"
 )
 
 func TestForwarderSaysWhyItCannotStart(t *testing.T) {
@@ -255,6 +257,22 @@ func TestUplinkTooSmallForTheTunnel(t *testing.T) {
 		requireNothingLeft(t, l, nsc.Pod, nse.Pod)
 		require.NoError(t, nse.Stop(5*time.Second))
 	}
+}
+
+// An underlay that IPv6 could not use itself leaves none for IPv6 inside of a tunnel
+// (RFC 8200, section 5); IPv4 goes on as long as it can.
+func TestUplinkTooSmallForIPv6InTheTunnel(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, lab.Config{MTU: 1279})
+	c, err := usecase.Find("Kernel2IP2Kernel_ipv6")
+	require.NoError(t, err)
+	k, err := l.Link(within(t, 30*time.Second), c, lab.Calm())
+	require.NoError(t, err)
+	refusal := regexp.MustCompile(`MTU \d+.* IPv6.* 1280`)
+	require.NoError(t, k.Client.Await(within(t, 30*time.Second), "refused", func() bool { return refusal.MatchString(k.Client.Tail(30)) }))
+	require.NoError(t, k.Client.Stop(10*time.Second))
+	require.NoError(t, k.Endpoint.Stop(10*time.Second))
+	link(t, l, wgCase).requirePing(t)
 }
 
 func TestUplinkGoesDownAndComesBack(t *testing.T) {

@@ -35,7 +35,7 @@ func (r *row) requireCounted(t *testing.T) {
 	for range attempts {
 		before := r.quiet(t)
 		w := r.Ways()[0]
-		_, pingErr := w.PingLossless(within(t, 30*time.Second), counted, countedSize)
+		_, pingErr := w.PingLossless(within(t, 30*time.Second), counted, r.countedSize())
 		require.NoError(t, pingErr)
 		if err = r.compare(before, r.quiet(t)); err == nil {
 			return
@@ -43,6 +43,15 @@ func (r *row) requireCounted(t *testing.T) {
 		t.Logf("tried again: %v", err)
 	}
 	require.NoError(t, err)
+}
+
+// countedSize is the payload of each: as large as the path where that makes two
+// fragments on the underlay.
+func (r *row) countedSize() int {
+	if r.fragments(&r.Case) && r.lab.MTU < 1500 {
+		return r.pathMTU(&r.Case) - ipHeader(&r.Case) - echoHeader
+	}
+	return countedSize
 }
 
 // view is what the counters of a row's links, and of the classifiers, say.
@@ -101,7 +110,7 @@ func (r *row) linkIn(t *testing.T, s *status.Status) *status.Link {
 
 // compare checks what has been counted between two views.
 func (r *row) compare(before, after *view) error {
-	packet := ipHeader(&r.Case) + echoHeader + countedSize
+	packet := ipHeader(&r.Case) + echoHeader + r.countedSize()
 	frame := packet
 	if r.Payload == plane.Ethernet {
 		frame += 14
@@ -177,8 +186,9 @@ func (r *row) compareRedirected(node, inner int, before, after *view) error {
 	packets := after.redirect[node].packets - before.redirect[node].packets
 	bytes := after.redirect[node].bytes - before.redirect[node].bytes
 	if !r.Local() && after.links[node] != nil {
-		packets -= counted
-		bytes -= counted * int64(r.onWire(inner))
+		frames, length := r.onWire(inner)
+		packets -= counted * int64(frames)
+		bytes -= counted * int64(length)
 	}
 	if !upkeep(packets, bytes, int64(r.underlayExtra())) {
 		return fmt.Errorf("node %d: the classifier redirected %d frames and %d bytes besides those of the row", node+1, packets, bytes)
@@ -193,21 +203,33 @@ const (
 	guardHeader     = 16 + 16 // with authentication
 	vlanTag         = 4
 	ipv6Longer      = 40 - 20
+	ipv6Fragment    = 8
 )
 
-// onWire is the length of the frame on the underlay that carries a frame, or an IP
-// packet, of inner bytes.
-func (r *row) onWire(inner int) int {
-	length := datagramHeaders
+// onWire is how many frames on the underlay carry a frame, or an IP packet, of inner
+// bytes, and the length of all of them: two if one is too long for the underlay.
+func (r *row) onWire(inner int) (frames, length int) {
+	length = datagramHeaders
 	switch r.Tunnel {
 	case plane.KindVLAN:
-		return inner + vlanTag
+		return 1, inner + vlanTag
 	case plane.KindVXLAN:
 		length += vxlanHeader + inner
 	case plane.KindWireGuard:
 		length += guardHeader + padded(inner)
 	}
-	return length + r.underlayExtra()
+	length += r.underlayExtra()
+	ethernet := 14
+	if r.lab.VLAN != 0 {
+		ethernet += vlanTag
+	}
+	switch {
+	case length-ethernet <= r.lab.MTU:
+		return 1, length
+	case r.lab.IPv6:
+		return 2, length + ethernet + 40 + 2*ipv6Fragment
+	}
+	return 2, length + ethernet + 20
 }
 
 // underlayExtra is how much longer the headers of a tunnel's frames are than on an

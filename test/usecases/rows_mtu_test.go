@@ -33,7 +33,16 @@ func (b *board) pathMTU(c *usecase.Case) int {
 	if b.lab.IPv6 && overhead[c.Tunnel] > 0 {
 		mtu -= 20
 	}
+	if b.fragments(c) {
+		mtu = max(mtu, plane.MinMTU6)
+	}
 	return mtu
+}
+
+// fragments tells whether both nodes fragment a row's packets on the underlay if
+// need be: Linux does not if they are VXLAN's.
+func (b *board) fragments(c *usecase.Case) bool {
+	return b.lab.MTU >= plane.MinMTU6 && (c.Tunnel == plane.KindWireGuard || c.Tunnel == plane.KindVXLAN && b.lab.Planes == embeddedBoth)
 }
 
 // ipHeader is the length of a header without options.

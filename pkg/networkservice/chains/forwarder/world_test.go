@@ -50,8 +50,9 @@ type world struct {
 
 type underlay struct{}
 
-func (underlay) Addr() netip.Addr { return netip.MustParseAddr("192.0.2.1") }
-func (underlay) MTU() int         { return 1500 }
+func (underlay) Addr() netip.Addr          { return netip.MustParseAddr("192.0.2.1") }
+func (underlay) MTU() int                  { return 1500 }
+func (underlay) Fragments(plane.Kind) bool { return true }
 
 func newWorld(t *testing.T, u *way) *world {
 	t.Helper()

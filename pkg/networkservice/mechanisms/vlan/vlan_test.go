@@ -25,8 +25,9 @@ import (
 
 type underlay struct{}
 
-func (underlay) Addr() netip.Addr { return netip.MustParseAddr("192.0.2.1") }
-func (underlay) MTU() int         { return 1500 }
+func (underlay) Addr() netip.Addr          { return netip.MustParseAddr("192.0.2.1") }
+func (underlay) MTU() int                  { return 1500 }
+func (underlay) Fragments(plane.Kind) bool { return true }
 
 // endpoint answers with a VLAN and a label via, and asks for a zero MTU, as the
 // stock remote VLAN endpoint does.

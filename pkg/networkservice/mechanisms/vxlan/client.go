@@ -18,6 +18,7 @@ import (
 	undo "github.com/nsm-afxdp/forwarder/pkg/networkservice"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/mtu"
 	"github.com/nsm-afxdp/forwarder/pkg/networkservice/port"
+	"github.com/nsm-afxdp/forwarder/pkg/plane"
 )
 
 type client struct {
@@ -40,7 +41,7 @@ func (c *client) Request(
 	closeCtx := postpone.ContextWithValues(ctx)
 	offer := &networkservice.Mechanism{Cls: cls.REMOTE, Type: vxlanmech.MECHANISM, Parameters: map[string]string{}}
 	vxlanmech.ToMechanism(offer).SetSrcIP(c.underlay.Addr().AsSlice()).SetSrcPort(c.localPort).
-		SetMTU(mtu.Ours(c.underlay, mtu.VXLAN))
+		SetMTU(mtu.Ours(c.underlay, plane.KindVXLAN))
 	request.MechanismPreferences = append(request.GetMechanismPreferences(), offer)
 
 	conn, err := next.Client(ctx).Request(ctx, request, opts...)
@@ -55,7 +56,7 @@ func (c *client) Request(
 	if err != nil {
 		return nil, undo.UndoClient(ctx, closeCtx, conn, err, opts...)
 	}
-	mtu.LimitToTunnel(conn, c.underlay, mtu.VXLAN, mechanism.MTU())
+	mtu.LimitToTunnel(conn, c.underlay, plane.KindVXLAN, mechanism.MTU())
 	port.Store(ctx, metadata.IsClient(c), p)
 	return conn, nil
 }

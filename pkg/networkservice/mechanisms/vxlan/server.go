@@ -44,13 +44,13 @@ func (s *server) Request(ctx context.Context, request *networkservice.NetworkSer
 	if !s.devices.HasRoom(request.GetConnection().GetId(), p) {
 		return nil, errNumberTaken
 	}
-	mtu.LimitToTunnel(request.GetConnection(), s.underlay, mtu.VXLAN, mechanism.MTU())
+	mtu.LimitToTunnel(request.GetConnection(), s.underlay, plane.KindVXLAN, mechanism.MTU())
 	conn, err := next.Server(ctx).Request(ctx, request)
 	if err != nil {
 		return nil, err
 	}
 	if mechanism := vxlanmech.ToMechanism(conn.GetMechanism()); mechanism != nil {
-		mechanism.SetMTU(mtu.LimitToTunnel(conn, s.underlay, mtu.VXLAN, mechanism.MTU()))
+		mechanism.SetMTU(mtu.LimitToTunnel(conn, s.underlay, plane.KindVXLAN, mechanism.MTU()))
 	}
 	port.Store(ctx, metadata.IsClient(s), p)
 	return conn, nil

@@ -24,8 +24,9 @@ type underlay struct {
 	mtu  int
 }
 
-func (u underlay) Addr() netip.Addr { return u.addr }
-func (u underlay) MTU() int         { return u.mtu }
+func (u underlay) Addr() netip.Addr        { return u.addr }
+func (u underlay) MTU() int                { return u.mtu }
+func (underlay) Fragments(plane.Kind) bool { return true }
 
 var (
 	here = underlay{netip.MustParseAddr("192.0.2.1"), 1500}

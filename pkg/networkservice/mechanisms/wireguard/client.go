@@ -44,7 +44,7 @@ func (c *client) Request(
 	}
 	offer := &networkservice.Mechanism{Cls: cls.REMOTE, Type: wgmech.MECHANISM, Parameters: map[string]string{}}
 	wgmech.ToMechanism(offer).SetSrcIP(ours.local.Addr().AsSlice()).SetSrcPort(ours.local.Port()).
-		SetSrcPublicKey(ours.publicKey()).SetMTU(mtu.Ours(c.underlay, mtu.WireGuard))
+		SetSrcPublicKey(ours.publicKey()).SetMTU(mtu.Ours(c.underlay, plane.KindWireGuard))
 	request.MechanismPreferences = append(request.GetMechanismPreferences(), offer)
 	// A refresh shows the key that we hold, also to a peer that remembers
 	// another one from before a restart of ours.
@@ -64,7 +64,7 @@ func (c *client) Request(
 	if err != nil {
 		return nil, undo.UndoClient(ctx, closeCtx, conn, err, opts...)
 	}
-	mtu.LimitToTunnel(conn, c.underlay, mtu.WireGuard, mechanism.MTU())
+	mtu.LimitToTunnel(conn, c.underlay, plane.KindWireGuard, mechanism.MTU())
 	port.Store(ctx, metadata.IsClient(c), p)
 	return conn, nil
 }

@@ -40,14 +40,14 @@ func (s *server) Request(ctx context.Context, request *networkservice.NetworkSer
 	if err != nil {
 		return nil, err
 	}
-	mtu.LimitToTunnel(request.GetConnection(), s.underlay, mtu.WireGuard, mechanism.MTU())
+	mtu.LimitToTunnel(request.GetConnection(), s.underlay, plane.KindWireGuard, mechanism.MTU())
 	mechanism.SetDstIP(ours.local.Addr().AsSlice()).SetDstPort(ours.local.Port()).SetDstPublicKey(ours.publicKey())
 	conn, err := next.Server(ctx).Request(ctx, request)
 	if err != nil {
 		return nil, err
 	}
 	if mechanism := wgmech.ToMechanism(conn.GetMechanism()); mechanism != nil {
-		mechanism.SetMTU(mtu.LimitToTunnel(conn, s.underlay, mtu.WireGuard, mechanism.MTU()))
+		mechanism.SetMTU(mtu.LimitToTunnel(conn, s.underlay, plane.KindWireGuard, mechanism.MTU()))
 	}
 	port.Store(ctx, metadata.IsClient(s), p)
 	return conn, nil

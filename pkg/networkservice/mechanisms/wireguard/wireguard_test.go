@@ -26,8 +26,9 @@ import (
 
 type underlay struct{}
 
-func (underlay) Addr() netip.Addr { return netip.MustParseAddr("192.0.2.1") }
-func (underlay) MTU() int         { return 1500 }
+func (underlay) Addr() netip.Addr          { return netip.MustParseAddr("192.0.2.1") }
+func (underlay) MTU() int                  { return 1500 }
+func (underlay) Fragments(plane.Kind) bool { return true }
 
 // devices are those of a plane that wants some port, or in which an earlier run
 // left a tunnel.
