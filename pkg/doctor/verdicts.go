@@ -12,6 +12,7 @@ import (
 
 	tunnelmtu "github.com/nsm-afxdp/forwarder/pkg/networkservice/mtu"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
+	"github.com/nsm-afxdp/forwarder/pkg/plane/embedded"
 	"github.com/nsm-afxdp/forwarder/pkg/xsk"
 )
 
@@ -312,9 +313,8 @@ func mtu(f *facts) Check {
 	if f.uplinkErr != nil {
 		return noUplink
 	}
-	m := f.uplink.MTU
-	v, w := tunnelmtu.Overhead(plane.KindVXLAN, f.uplink.Addr), tunnelmtu.Overhead(plane.KindWireGuard, f.uplink.Addr)
-	text := fmt.Sprintf("%d; pods get %d over VXLAN, %d over WireGuard", m, plane.TunnelMTU(m, v), plane.TunnelMTU(m, w))
+	m, text := f.uplink.MTU, podMTUs(f)
+	w := tunnelmtu.Overhead(plane.KindWireGuard, f.uplink.Addr)
 	limit := usualMTU
 	if d := drivers[f.driver]; d.maxMTU > 0 {
 		limit = d.maxMTU
@@ -331,6 +331,20 @@ func mtu(f *facts) Check {
 			advise("lower the MTU of %s to %d, else generic mode is used", f.uplink.Link, limit)
 	}
 	return found(OK, "%s", text)
+}
+
+// podMTUs says what is left inside tunnels.
+func podMTUs(f *facts) string {
+	inside := func(link int, tunnel plane.Kind) int {
+		return plane.TunnelMTU(link, tunnelmtu.Overhead(tunnel, f.uplink.Addr))
+	}
+	m, used := f.uplink.MTU, embedded.UnderlayMTU(f.uplink.MTU)
+	v, w := inside(used, plane.KindVXLAN), inside(used, plane.KindWireGuard)
+	if used == m {
+		return fmt.Sprintf("%d; pods get %d over VXLAN, %d over WireGuard", m, v, w)
+	}
+	return fmt.Sprintf("%d, of which tunnels use %d; pods get %d over VXLAN, %d over WireGuard (with NSM_FORWARDING_PLANE=kernel %d, %d)",
+		m, used, v, w, inside(m, plane.KindVXLAN), inside(m, plane.KindWireGuard))
 }
 
 func vlanTags(f *facts) Check {
