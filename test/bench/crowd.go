@@ -106,6 +106,9 @@ func (b *bench) measureCrowd() (figures [2]Figure, err error) {
 	if err := f.Grow(b.ctx, size, 1); err != nil {
 		return figures, err
 	}
+	if err := b.awaitCalm(l); err != nil {
+		return figures, err
+	}
 	after, err := memoryOf(l)
 	if err != nil {
 		return figures, err
