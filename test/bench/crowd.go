@@ -92,21 +92,18 @@ func (b *bench) measureCrowd() (figures [2]Figure, err error) {
 		return figures, err
 	}
 	defer func() { err = errors.Join(err, endCrowd(l, f)) }()
-	if err := f.Grow(b.ctx, len(requester.Kinds), 1); err != nil {
+	if err := b.grow(l, f, len(requester.Kinds)); err != nil {
 		return figures, err
 	}
 	few, many := values{}, values{}
-	if err := b.measureThrough(l, f, few); err != nil {
+	if err := b.measureThrough(f, few); err != nil {
 		return figures, err
 	}
 	before, err := memoryOf(l)
 	if err != nil {
 		return figures, err
 	}
-	if err := f.Grow(b.ctx, size, 1); err != nil {
-		return figures, err
-	}
-	if err := b.awaitCalm(l); err != nil {
+	if err := b.grow(l, f, size); err != nil {
 		return figures, err
 	}
 	after, err := memoryOf(l)
@@ -118,7 +115,7 @@ func (b *bench) measureCrowd() (figures [2]Figure, err error) {
 	}
 	setupTimes(few, f.Standing[crowdSkip:crowdSkip+crowdSample])
 	setupTimes(many, f.Standing[size-crowdSample:])
-	if err := b.measureThrough(l, f, many); err != nil {
+	if err := b.measureThrough(f, many); err != nil {
 		return figures, err
 	}
 	used, err := idleTime(b.duration, l.Nodes[0].Forwarder.PID())
@@ -177,10 +174,7 @@ func memoryOf(l *lab.Lab) (values, error) {
 }
 
 // measureThrough searches for the rate of the first remote connection of each kind.
-func (b *bench) measureThrough(l *lab.Lab, f *requester.Fleet, v values) error {
-	if err := b.awaitCalm(l); err != nil {
-		return err
-	}
+func (b *bench) measureThrough(f *requester.Fleet, v values) error {
 	rates := make(map[string][]float64)
 	for range crowdSearches {
 		for i, kind := range requester.Kinds {
@@ -212,6 +206,14 @@ func (b *bench) rateOf(s *requester.Standing) (float64, error) {
 	}
 	rates, err := b.measureRates(p, crowdFrame)
 	return rates["packets/s"], err
+}
+
+// grow has a number of connections stand, and returns when the mesh is calm.
+func (b *bench) grow(l *lab.Lab, f *requester.Fleet, size int) error {
+	if err := f.Grow(b.ctx, size, 1); err != nil {
+		return err
+	}
+	return b.awaitCalm(l)
 }
 
 func (b *bench) awaitCalm(l *lab.Lab) error {
