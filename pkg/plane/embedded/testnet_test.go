@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -238,14 +239,7 @@ func startNodeWith(t testing.TB, ns *namespace, addr netip.Addr, attach func(t t
 // returns its XSKMAP.
 func attachXDP(t testing.TB, n *namespace, index int) *ebpf.Map {
 	t.Helper()
-	xsks := newXSKMap(t)
-	attachProgram(t, n, index, asm.Instructions{
-		asm.LoadMem(asm.R2, asm.R1, 0, asm.Word),
-		asm.LoadMem(asm.R3, asm.R1, 4, asm.Word),
-		asm.Mov.Reg(asm.R4, asm.R2),
-		asm.Add.Imm(asm.R4, 58),
-		asm.LoadMem(asm.R6, asm.R1, 16, asm.Word), // rx_queue_index
-		asm.JGT.Reg(asm.R4, asm.R3, "pass"),
+	return attachRedirect(t, n, index, 58, asm.Instructions{
 		asm.LoadMem(asm.R4, asm.R2, 12, asm.Half),
 		asm.JEq.Imm(asm.R4, be(0x86dd), "v6"),
 		asm.JNE.Imm(asm.R4, be(0x0800), "pass"),
@@ -257,28 +251,13 @@ func attachXDP(t testing.TB, n *namespace, index int) *ebpf.Map {
 		asm.JNE.Imm(asm.R4, unix.IPPROTO_UDP, "pass").WithSymbol("ports"),
 		asm.JEq.Imm(asm.R5, be(4789), "ours"),
 		asm.JNE.Imm(asm.R5, be(51820), "pass"),
-		asm.Mov.Reg(asm.R2, asm.R6).WithSymbol("ours"),
-		asm.LoadMapPtr(asm.R1, xsks.FD()),
-		asm.Mov.Imm(asm.R3, pass),
-		asm.FnRedirectMap.Call(),
-		asm.Return(),
-		asm.Mov.Imm(asm.R0, pass).WithSymbol("pass"),
-		asm.Return(),
 	})
-	return xsks
 }
 
 // attachFragments attaches a program that redirects all UDP and all fragments.
 func attachFragments(t testing.TB, n *namespace, index int) *ebpf.Map {
 	t.Helper()
-	xsks := newXSKMap(t)
-	attachProgram(t, n, index, asm.Instructions{
-		asm.LoadMem(asm.R2, asm.R1, 0, asm.Word),
-		asm.LoadMem(asm.R3, asm.R1, 4, asm.Word),
-		asm.Mov.Reg(asm.R4, asm.R2),
-		asm.Add.Imm(asm.R4, 24),
-		asm.LoadMem(asm.R6, asm.R1, 16, asm.Word), // rx_queue_index
-		asm.JGT.Reg(asm.R4, asm.R3, "pass"),
+	return attachRedirect(t, n, index, 24, asm.Instructions{
 		asm.LoadMem(asm.R4, asm.R2, 12, asm.Half),
 		asm.LoadMem(asm.R5, asm.R2, 20, asm.Byte), // next header
 		asm.JEq.Imm(asm.R4, be(0x86dd), "v6"),
@@ -286,6 +265,23 @@ func attachFragments(t testing.TB, n *namespace, index int) *ebpf.Map {
 		asm.JNE.Imm(asm.R4, be(0x0800), "pass"),
 		asm.JEq.Imm(asm.R5, unix.IPPROTO_FRAGMENT, "ours").WithSymbol("v6"),
 		asm.JNE.Imm(asm.R5, unix.IPPROTO_UDP, "pass"),
+	})
+}
+
+// attachRedirect attaches a program that redirects what match falls through for,
+// and returns its XSKMAP. match finds the frame, which has at least so many bytes,
+// at R2; it must leave R6 alone, and may jump to "ours" and to "pass".
+func attachRedirect(t testing.TB, n *namespace, index int, bytes int32, match asm.Instructions) *ebpf.Map {
+	t.Helper()
+	xsks := newXSKMap(t)
+	attachProgram(t, n, index, slices.Concat(asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, 0, asm.Word),
+		asm.LoadMem(asm.R3, asm.R1, 4, asm.Word),
+		asm.Mov.Reg(asm.R4, asm.R2),
+		asm.Add.Imm(asm.R4, bytes),
+		asm.LoadMem(asm.R6, asm.R1, 16, asm.Word), // rx_queue_index
+		asm.JGT.Reg(asm.R4, asm.R3, "pass"),
+	}, match, asm.Instructions{
 		asm.Mov.Reg(asm.R2, asm.R6).WithSymbol("ours"),
 		asm.LoadMapPtr(asm.R1, xsks.FD()),
 		asm.Mov.Imm(asm.R3, pass),
@@ -293,7 +289,7 @@ func attachFragments(t testing.TB, n *namespace, index int) *ebpf.Map {
 		asm.Return(),
 		asm.Mov.Imm(asm.R0, pass).WithSymbol("pass"),
 		asm.Return(),
-	})
+	}))
 	return xsks
 }
 

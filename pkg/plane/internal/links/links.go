@@ -96,6 +96,15 @@ func (s *Set[L]) join(ctx context.Context, e *entry[L], c *plane.Connection) err
 
 // Leave undoes Join. If keep is set, what can do without this process stays.
 func (s *Set[L]) Leave(id string, keep bool) error {
+	if err := s.end(id, keep, func(*entry[L]) bool { return true }); err != nil {
+		return fmt.Errorf("leave connection %s: %w", id, err)
+	}
+	return nil
+}
+
+// end tears the link of a connection down and forgets it, if there is one that is
+// wanted.
+func (s *Set[L]) end(id string, keep bool, wanted func(*entry[L]) bool) error {
 	s.mu.Lock()
 	e := s.all[id]
 	s.mu.Unlock()
@@ -104,12 +113,12 @@ func (s *Set[L]) Leave(id string, keep bool) error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if !wanted(e) {
+		return nil
+	}
 	err := e.tearDown(keep)
 	s.forget(id, e)
-	if err != nil {
-		return fmt.Errorf("leave connection %s: %w", id, err)
-	}
-	return nil
+	return err
 }
 
 // Close leaves all connections. Only the first call does, and returns true.

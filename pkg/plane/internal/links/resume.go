@@ -39,20 +39,7 @@ func (s *Set[L]) Resume(c *plane.Connection, resume func(L, *plane.Connection) e
 // Release leaves a connection that was resumed and that nobody has asked for. What
 // can do without this process stays.
 func (s *Set[L]) Release(id string) error {
-	s.mu.Lock()
-	e := s.all[id]
-	s.mu.Unlock()
-	if e == nil {
-		return nil
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.settle == nil {
-		return nil
-	}
-	err := e.tearDown(true)
-	s.forget(id, e)
-	if err != nil {
+	if err := s.end(id, true, func(e *entry[L]) bool { return e.settle != nil }); err != nil {
 		return fmt.Errorf("release connection %s: %w", id, err)
 	}
 	return nil

@@ -45,12 +45,7 @@ type Device struct {
 // An error wraps podif.ErrNameTaken if there is an interface of that name.
 func (d *Device) Open(fault func(string) error) (fd int, err error) {
 	fd = -1
-	err = netns.Do(d.NetNS, func() (err error) {
-		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-		if err != nil {
-			return fmt.Errorf("open rtnetlink socket: %w", err)
-		}
-		defer h.Close()
+	err = d.inPod(func(h *netlink.Handle) (err error) {
 		if d.Lasting {
 			if fd, err = d.takeOver(h, fault); err != nil {
 				return err
@@ -71,6 +66,18 @@ func (d *Device) Open(fault func(string) error) (fd int, err error) {
 		fd = -1
 	}
 	return fd, err
+}
+
+// inPod runs a function in the device's namespace, with an rtnetlink socket there.
+func (d *Device) inPod(f func(*netlink.Handle) error) error {
+	return netns.Do(d.NetNS, func() error {
+		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		if err != nil {
+			return fmt.Errorf("open rtnetlink socket: %w", err)
+		}
+		defer h.Close()
+		return f(h)
+	})
 }
 
 // make makes the device, with nothing set on it.

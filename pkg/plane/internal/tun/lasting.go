@@ -10,7 +10,6 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/nsm-afxdp/forwarder/internal/netns"
 	"github.com/nsm-afxdp/forwarder/pkg/packet"
 	"github.com/nsm-afxdp/forwarder/pkg/plane"
 	"github.com/nsm-afxdp/forwarder/pkg/plane/internal/podif"
@@ -21,12 +20,7 @@ import (
 // none. If Adopt fails, the device stays where it is.
 func (d *Device) Adopt(fault func(string) error) (fd int, err error) {
 	fd = -1
-	err = netns.Do(d.NetNS, func() (err error) {
-		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-		if err != nil {
-			return fmt.Errorf("open rtnetlink socket: %w", err)
-		}
-		defer h.Close()
+	err = d.inPod(func(h *netlink.Handle) error {
 		if err := fault("adopt"); err != nil {
 			return err
 		}
